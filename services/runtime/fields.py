@@ -1,0 +1,228 @@
+"""Enforces what the contracts declare about fields: REQUIRED, allowed words, ranges, names, keys (X3, X13, X14).
+
+A checker is compiled once for each message type; messages without rules cost nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from lakehouse.options.v1 import options_pb2
+
+from services.runtime.errors import InvalidArgument, Violation
+from services.runtime.names import check_key, check_name
+
+FieldCheck = Callable[[Any], Iterable[Violation]]
+ValueCheck = Callable[[Any], str | None]
+
+
+class MissingField(InvalidArgument):
+    """A field that the contract requires is absent or empty."""
+
+    reason = "MISSING_FIELD"
+
+
+class InvalidField(InvalidArgument):
+    """A field breaks a rule of the contract."""
+
+    reason = "INVALID_FIELD"
+
+
+def check(message: Message) -> None:
+    """Raises MissingField or InvalidField naming every field that breaks a rule; names become NFC."""
+    found = violations(message)
+    if not found:
+        return
+    missing = all(violation.description == _MISSING for violation in found)
+    text = "; ".join(f"{violation.field}: {violation.description}" for violation in found)
+    error_class = MissingField if missing else InvalidField
+    raise error_class(text, violations=found, field=found[0].field)
+
+
+def violations(message: Message) -> list[Violation]:
+    """Every rule that the message breaks."""
+    return [violation for field_check in _checks(message.DESCRIPTOR) for violation in field_check(message)]
+
+
+_MISSING = "is required"
+
+
+@cache
+def _checks(descriptor: Descriptor) -> tuple[FieldCheck, ...]:
+    checks: list[FieldCheck] = []
+    for field in descriptor.fields:
+        if _is_required(field):
+            checks.append(_required(field))
+        rule = field.GetOptions().Extensions[options_pb2.field]
+        if rule.min_items or rule.max_items:
+            checks.append(_counted(field, rule))
+        value_check = _value_check(field, rule)
+        if value_check is not None:
+            checks.append(_each(field, value_check))
+        if field.message_type is not None and not rule.checked_by_daemon and _has_rules(field.message_type):
+            checks.append(_nested(field))
+    return tuple(checks)
+
+
+@cache
+def _has_rules(descriptor: Descriptor) -> bool:
+    """Whether any message reachable from this one has a rule."""
+    reached = {descriptor.full_name: descriptor}
+    waiting = [descriptor]
+    while waiting:
+        for field in waiting.pop().fields:
+            if _is_required(field) or field.GetOptions().HasExtension(options_pb2.field):
+                return True
+            inner = field.message_type
+            if inner is not None and inner.full_name not in reached:
+                reached[inner.full_name] = inner
+                waiting.append(inner)
+    return False
+
+
+def _is_required(field: FieldDescriptor) -> bool:
+    behaviours = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return field_behavior_pb2.REQUIRED in behaviours
+
+
+def _required(field: FieldDescriptor) -> FieldCheck:
+    name = field.name
+    violation = (Violation(name, _MISSING),)
+    if field.has_presence:
+        return lambda message: () if message.HasField(name) else violation
+    return lambda message: () if getattr(message, name) else violation
+
+
+def _counted(field: FieldDescriptor, rule: options_pb2.FieldRule) -> FieldCheck:
+    name, least, most = field.name, rule.min_items, rule.max_items
+
+    def check_count(message: Any) -> Iterable[Violation]:
+        count = len(getattr(message, name))
+        if 0 < count < least:
+            return (Violation(name, f"must have at least {least} elements, has {count}"),)
+        if most and count > most:
+            return (Violation(name, f"must have at most {most} elements, has {count}"),)
+        return ()
+
+    return check_count
+
+
+def _each(field: FieldDescriptor, value_check: ValueCheck) -> FieldCheck:
+    name = field.name
+    if field.is_repeated:
+
+        def check_elements(message: Any) -> Iterable[Violation]:
+            values = enumerate(getattr(message, name))
+            return [Violation(f"{name}[{i}]", text) for i, value in values if (text := value_check(value))]
+
+        return check_elements
+    absent: Callable[[Any], bool] = (
+        (lambda message: not message.HasField(name))
+        if field.has_presence
+        else (lambda message: not getattr(message, name))
+    )
+    normal = field.GetOptions().Extensions[options_pb2.field].name
+
+    def check_value(message: Any) -> Iterable[Violation]:
+        if absent(message):
+            return ()
+        value = getattr(message, name)
+        text = value_check(value)
+        if text is not None:
+            return (Violation(name, text),)
+        if normal and not value.isascii():
+            setattr(message, name, check_name(value))
+        return ()
+
+    return check_value
+
+
+def _nested(field: FieldDescriptor) -> FieldCheck:
+    name = field.name
+    if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return lambda message: ()
+
+    def check_elements(message: Any) -> Iterable[Violation]:
+        found: list[Violation] = []
+        for i, inner in enumerate(getattr(message, name)):
+            found += [Violation(f"{name}[{i}].{v.field}", v.description) for v in violations(inner)]
+        return found
+
+    def check_inner(message: Any) -> Iterable[Violation]:
+        if not message.HasField(name):
+            return ()
+        return [Violation(f"{name}.{v.field}", v.description) for v in violations(getattr(message, name))]
+
+    return check_elements if field.is_repeated else check_inner
+
+
+def _value_check(field: FieldDescriptor, rule: options_pb2.FieldRule) -> ValueCheck | None:
+    checks: list[ValueCheck] = []
+    if rule.one_of:
+        checks.append(_one_of(tuple(rule.one_of)))
+    if rule.HasField("minimum") or rule.HasField("maximum"):
+        checks.append(_between(rule))
+    if rule.max_bytes:
+        checks.append(_short(rule.max_bytes))
+    if rule.name:
+        checks.append(_legal(check_name, field.name))
+    if rule.key:
+        checks.append(_legal(check_key, field.name))
+    if len(checks) <= 1:
+        return checks[0] if checks else None
+    return lambda value: next((text for one in checks if (text := one(value))), None)
+
+
+def _one_of(words: tuple[str, ...]) -> ValueCheck:
+    allowed = frozenset(words)
+    listing = ", ".join(repr(word) for word in words)
+
+    def check_word(value: str) -> str | None:
+        if not value or value in allowed:
+            return None
+        near = difflib.get_close_matches(value.lower(), words, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"must be one of {listing}{hint}"
+
+    return check_word
+
+
+def _between(rule: options_pb2.FieldRule) -> ValueCheck:
+    low = rule.minimum if rule.HasField("minimum") else float("-inf")
+    high = rule.maximum if rule.HasField("maximum") else float("inf")
+    if high == float("inf"):
+        text = f"must be at least {low:g}"
+    elif low == float("-inf"):
+        text = f"must be at most {high:g}"
+    else:
+        text = f"must be between {low:g} and {high:g}"
+    # Written so that NaN fails.
+    return lambda value: None if low <= value <= high else f"{text}, is {value:g}"
+
+
+def _short(limit: int) -> ValueCheck:
+    def check_size(value: str) -> str | None:
+        # A character has at most four bytes: most texts need no encoding to be known short.
+        if len(value) * 4 <= limit or len(value.encode()) <= limit:
+            return None
+        return f"must have at most {limit} bytes, has {len(value.encode())}"
+
+    return check_size
+
+
+def _legal(legal: Callable[[str, str], str], name: str) -> ValueCheck:
+    def check_text(value: str) -> str | None:
+        try:
+            legal(value, name)
+        except InvalidArgument as error:
+            return error.violations[0].description
+        return None
+
+    return check_text
