@@ -149,17 +149,8 @@ def _convert_table(value: Any, inner: Any, setting: str) -> dict[str, Any]:
 
 def _convert_scalar(value: Any, target: Any, setting: str) -> Any:
     if target is bool:
-        words = {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }
-        chosen = value if isinstance(value, bool) else words.get(str(value).strip().lower())
+        word = str(value).strip().lower()
+        chosen = True if word in ("true", "1", "yes", "on") else False if word in ("false", "0", "no", "off") else None
         if chosen is None:
             raise ConfigError(setting, f"must be true or false, is {value!r}")
         return chosen

@@ -146,7 +146,7 @@ class Log:
             file.seek(tail.offset)
             data = file.read()
         atomic_write(self.path.with_name(self.path.name + ".torn"), data)
-        os.truncate(self.path, tail.offset)
+        os.ftruncate(self._file.fileno(), tail.offset)
         os.fsync(self._file.fileno())
 
     def records(self) -> Iterator[Record]:
@@ -196,7 +196,7 @@ class Log:
         # A half-written record must not come back after a restart as acknowledged. If even the
         # truncation fails, the log refuses further appends rather than follow unknown bytes.
         try:
-            os.truncate(self.path, size)
+            os.ftruncate(self._file.fileno(), size)
             os.fsync(self._file.fileno())
         except OSError as error:
             self._broken = error

@@ -123,17 +123,13 @@ def _each(field: FieldDescriptor, value_check: ValueCheck) -> FieldCheck:
             return [Violation(f"{name}[{i}]", text) for i, value in values if (text := value_check(value))]
 
         return check_elements
-    absent: Callable[[Any], bool] = (
-        (lambda message: not message.HasField(name))
-        if field.has_presence
-        else (lambda message: not getattr(message, name))
-    )
+    presence = field.has_presence
     normal = field.GetOptions().Extensions[options_pb2.field].name
 
     def check_value(message: Any) -> Iterable[Violation]:
-        if absent(message):
-            return ()
         value = getattr(message, name)
+        if not (message.HasField(name) if presence else value):
+            return ()
         text = value_check(value)
         if text is not None:
             return (Violation(name, text),)

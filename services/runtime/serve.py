@@ -58,11 +58,11 @@ class DaemonServer:
         self._service = service
         self._server = aio.server(options=SERVER_OPTIONS)
         self._health = _Health(instance_id)
-        _add(self._server, handlers)
+        add_handlers(self._server, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         servicer = reflection.aio.ReflectionServicer(names)
-        _add(self._server, guarded(lambda server: _add_reflection(servicer, server), auth))
+        add_handlers(self._server, guarded(lambda server: _add_reflection(servicer, server), auth))
         self._server.add_generic_rpc_handlers((_UnknownMethod(handlers),))
 
     async def start(self, host: str, port: int) -> int:
@@ -148,7 +148,8 @@ class _UnknownMethod(grpc.GenericRpcHandler):
         return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _add(server: Any, handlers: Mapping[str, Any]) -> None:
+def add_handlers(server: Any, handlers: Mapping[str, Any]) -> None:
+    """Registers guarded handlers on a grpc.aio server."""
     services: dict[str, dict[str, Any]] = {}
     for path, handler in handlers.items():
         service, _, method = path[1:].partition("/")
