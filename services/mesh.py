@@ -302,6 +302,10 @@ class Mesh:
         """A channel to a daemon: local where allowed and possible, remote otherwise."""
         if self._local and name in self._running:
             return self._running[name].channel
+        return self.connect_socket(name)
+
+    def connect_socket(self, name: str) -> aio.Channel:
+        """A channel to a daemon over its port, as anybody outside would reach it."""
         if name not in self._channels:
             address = f"{self._config.host}:{self.port(name)}"
             self._channels[name] = connect_internal(address, token=self._auth.token)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.mesh import BY_NAME
 from services.runtime.telemetry import JsonFormatter, current_call
-from services.supervisor.state import log_directory
+from services.supervisor.state import edge_directory, log_directory
 
 STACK = "stack"
 EDGE = "envoy"
@@ -22,7 +22,8 @@ NAMES = (*BY_NAME, "meshd", EDGE, STACK)
 
 def log_file(data: Path, name: str) -> Path:
     """The log of a daemon, of Envoy, or of the stack itself."""
-    return log_directory(data) / f"{name}.log"
+    directory = edge_directory(data) if name == EDGE else log_directory(data)
+    return directory / f"{name}.log"
 
 
 class DaemonLogs(logging.Handler):

@@ -73,6 +73,11 @@ class Child:
         self._stopping = False
 
     @property
+    def running(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def pid(self) -> int:
         """The process that runs now."""
         assert self._process is not None, "started before anybody asks"
@@ -120,7 +125,7 @@ class Child:
     async def stop(self) -> None:
         """Asks the process to end, and insists after ten seconds."""
         self._stopping = True
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or not self.running:
             return
         self._process.terminate()
         try:

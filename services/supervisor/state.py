@@ -65,6 +65,11 @@ def run_directory(data: Path) -> Path:
     return make_directory(data / "run")
 
 
+def edge_directory(data: Path) -> Path:
+    """Where Envoy's configuration and log are."""
+    return make_directory(data / "edge")
+
+
 def log_directory(data: Path) -> Path:
     """Where a stack's processes write their logs, one file each."""
     return make_directory(data / "logs")
