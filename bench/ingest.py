@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from google.api import httpbody_pb2
-
 from lakehouse.ingest.v1.ingest_pb2 import IngestRequest, IngestResponse
 from lakehouse.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 
@@ -67,12 +66,11 @@ async def _over_grpc(stack: BenchStack, source: Path, name: str) -> IngestRespon
 
 async def _pieces(source: Path, name: str) -> AsyncIterator[IngestRequest]:
     with source.open("rb") as file:
-        first = True
+        request = IngestRequest(name=name, size=os.fstat(file.fileno()).st_size)
         while data := file.read(PIECE):
-            request = IngestRequest(data=httpbody_pb2.HttpBody(data=data))
-            if first:
-                request.name, request.size, first = name, source.stat().st_size, False
+            request.data.data = data
             yield request
+            request = IngestRequest()
 
 
 def _timed_rest(stack: BenchStack, source: Path, name: str) -> float:

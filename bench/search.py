@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,48 +26,12 @@ from services.runtime.floats import set_floats
 CORPUS = "bench"
 ITEMS, BATCH = 20_000, 1_000
 CALLERS, SECONDS, ROUNDS = 10, 2.0, 7
-WORDS = [
-    "forklift",
-    "operator",
-    "warehouse",
-    "night",
-    "shift",
-    "licence",
-    "crane",
-    "welder",
-    "certified",
-    "electrician",
-    "apprentice",
-    "nurse",
-    "ward",
-    "driver",
-    "route",
-    "delivery",
-    "city",
-    "harbour",
-    "assembly",
-    "line",
-    "machine",
-    "safety",
-    "training",
-    "experience",
-    "years",
-    "reliable",
-    "team",
-    "lead",
-    "inventory",
-    "stock",
-    "picking",
-    "packing",
-    "quality",
-    "control",
-    "inspection",
-    "maintenance",
-    "hydraulic",
-    "solar",
-    "roof",
-    "painter",
-]
+TEXT = """
+forklift operator warehouse night shift licence crane welder certified electrician apprentice nurse ward
+driver route delivery city harbour assembly line machine safety training experience years reliable team
+lead inventory stock picking packing quality control inspection maintenance hydraulic solar roof painter
+"""
+WORDS = TEXT.split()
 
 
 async def measure(stack: BenchStack) -> list[report.Row]:
@@ -162,7 +125,8 @@ def _texts(count: int, *, seed: int) -> list[str]:
 async def _echo(answer: bytes) -> AsyncIterator[MatrixServiceStub]:
     """A server behind the same guard that returns the same message, in a process of its own."""
     port = free_port_base()
-    process = subprocess.Popen([sys.executable, "-m", "bench.echo", str(port)], stdin=subprocess.PIPE)
+    command = (sys.executable, "-m", "bench.echo", str(port))
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
     assert process.stdin is not None, "asked for above"
     process.stdin.write(answer)
     process.stdin.close()
@@ -173,7 +137,7 @@ async def _echo(answer: bytes) -> AsyncIterator[MatrixServiceStub]:
     finally:
         await channel.close()
         process.terminate()
-        process.wait()
+        await process.wait()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,10 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "A flag wins over the environment, that over `lakehouse.toml`, that over the default. In the file a setting",
-        "stands in its section (`[query]`, then `row_limit = 5000`); its variable is the section and the name in capitals",
-        f"(`{PREFIX}QUERY_ROW_LIMIT`). Lists are separated by commas, tables are `key=value,key=value`. An unknown name",
-        "stops start-up. This page is generated: `make gen`.",
+        "A flag wins over the environment, that over `lakehouse.toml`, that over the default. In the file a",
+        "setting stands in its section (`[query]`, then `row_limit = 5000`); its variable is the section and the",
+        f"name in capitals (`{PREFIX}QUERY_ROW_LIMIT`). Lists are separated by commas, tables are",
+        "`key=value,key=value`. An unknown name stops start-up. This page is generated: `make gen`.",
     ]
     for section, config in ALL_SECTIONS.items():
         lines += ["", f"## [{section}]", "", (inspect.getdoc(config) or "").partition("\n")[0], ""]
@@ -122,7 +123,7 @@ def _field_comments(config: type) -> dict[str, str]:
     tree = ast.parse(inspect.cleandoc(inspect.getsource(config)))
     body = tree.body[0].body  # type: ignore[attr-defined]  # the one statement is the class
     comments = {}
-    for field, comment in zip(body, body[1:], strict=False):
+    for field, comment in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(comment, ast.Expr):
             comments[field.target.id] = " ".join(str(ast.literal_eval(comment.value)).split()).replace("|", "\\|")
     return comments
