@@ -9,6 +9,7 @@ from typing import Any
 
 import uvloop
 
+import lakehouse.matrix.v1.matrix_pb2  # noqa: F401 - the service's descriptor, which its stubs do not import
 from lakehouse.matrix.v1.matrix_pb2_grpc import MatrixServiceServicer, add_MatrixServiceServicer_to_server
 from lakehouse.matrix.v1.search_pb2 import SearchRequest, SearchResponse
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
 from lakehouse.ingest.v1.ingest_pb2 import IngestRequest, IngestResponse
 from lakehouse.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 

@@ -19,9 +19,10 @@ from lakehouse.vector.v1.vector_pb2 import AddItemsRequest, CreateIndexRequest, 
 from lakehouse.vector.v1.vector_pb2_grpc import VectorServiceStub
 
 from bench import load, report
-from bench.stack import BenchStack, free_port_base
+from bench.stack import BenchStack
 from services.runtime.connect import connect_remote
 from services.runtime.floats import set_floats
+from services.supervisor.ports import free_port_base
 
 CORPUS = "bench"
 ITEMS, BATCH = 20_000, 1_000

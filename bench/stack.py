@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from services.mesh import BY_NAME, DAEMONS
+from services.mesh import BY_NAME
 from services.supervisor import detached
-
-SPAN = max(daemon.offset for daemon in DAEMONS) + 1
+from services.supervisor.ports import free_port_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +40,3 @@ def running_stack() -> Iterator[BenchStack]:
             yield BenchStack(base, psutil.Process(state.owner.pid))
         finally:
             detached.stop(data, lambda _: None)
-
-
-def free_port_base() -> int:
-    """A port base all of whose ports are free now."""
-    for base in range(4110, 60_000, SPAN):
-        if all(_is_free(base + offset) for offset in (0, 100, *(daemon.offset for daemon in DAEMONS))):
-            return base
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

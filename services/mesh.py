@@ -8,6 +8,7 @@ same code.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from grpc import aio
 
+import lakehouse.matrix.v1.matrix_pb2  # noqa: F401 - the service's descriptor, which its stubs do not import
 from lakehouse.catalog.v1.catalog_pb2_grpc import CatalogServiceStub, add_CatalogServiceServicer_to_server
 from lakehouse.embed.v1.embed_pb2_grpc import EmbedServiceStub, add_EmbedServiceServicer_to_server
 from lakehouse.ingest.v1.ingest_pb2_grpc import IngestServiceStub, add_IngestServiceServicer_to_server
@@ -33,11 +35,9 @@ from services.runtime.config import Settings
 from services.runtime.connect import connect_internal
 from services.runtime.durable import make_directory
 from services.runtime.local import LocalChannel
-from services.runtime.serve import DaemonServer, Servicer, guarded
+from services.runtime.serve import DRAIN_SECONDS, DaemonServer, Servicer, guarded
 from services.storaged.config import StorageConfig
 from services.vectord.config import VectorConfig
-
-log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
@@ -285,7 +285,7 @@ class Mesh:
             await servicer.close()
             raise
         self._running[daemon.name] = Running(servicer, server, LocalChannel(handlers), port)
-        log.info("%s serves on port %d", daemon.name, port)
+        logging.getLogger(f"services.{daemon.name}").info("%s serves on port %d", daemon.name, port)
 
     def port(self, name: str) -> int:
         """The port on which a daemon listens."""
@@ -311,10 +311,11 @@ class Mesh:
             self._channels[name] = connect_internal(address, token=self._auth.token)
         return self._channels[name]
 
-    async def stop(self, grace: float = 8.0) -> None:
-        """Stops in the opposite order, so that no daemon loses a neighbour while it drains."""
+    async def stop(self, grace: float = DRAIN_SECONDS) -> None:
+        """Stops in the opposite order, so that no daemon loses a neighbour while it drains, within `grace`."""
+        end = time.monotonic() + grace
         for running in reversed(self._running.values()):
-            await running.server.stop(grace)
+            await running.server.stop(max(0.0, end - time.monotonic()))
             await running.servicer.close()
         for channel in self._channels.values():
             await channel.close()

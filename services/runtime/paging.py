@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from services.runtime.errors import InvalidArgument
 
@@ -18,7 +17,7 @@ def decode_token(token: str) -> str:
     padded = token + "=" * (-len(token) % 4)
     try:
         return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError) as error:
+    except ValueError as error:
         message = "is not a token of this list: leave it empty for the first page, then pass next_page_token"
         raise InvalidArgument.of("page_token", message) from error
 

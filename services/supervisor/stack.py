@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from services.runtime.config import Settings
 from services.runtime.serve import DaemonServer, PortInUse, guarded
 from services.runtime.telemetry import new_id
 from services.supervisor import logs
+from services.supervisor.ports import is_free
 from services.supervisor.processes import INSTANCE_VARIABLE, Child, child_environment
 from services.supervisor.state import (
     ProcessId,
@@ -121,13 +121,8 @@ class Stack:
         places = [(self._edge_settings.host, base), (self.config.host, base + MESHD_OFFSET)]
         places += [(self.config.host, base + daemon.offset) for daemon in DAEMONS]
         for host, port in places:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise PortInUse(port) from error
+            if not is_free(host, port):
+                raise PortInUse(port)
 
     async def _start(self) -> None:
         self._write_state()
