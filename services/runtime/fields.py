@@ -6,7 +6,8 @@ A checker is compiled once for each message type; messages without rules cost no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from services.runtime.errors import InvalidArgument, Violation
 from services.runtime.names import check_key, check_name
 
 FieldCheck = Callable[[Any], Iterable[Violation]]
+"""Gets the value of a field that was sent."""
 ValueCheck = Callable[[Any], str | None]
 
 
@@ -47,28 +49,55 @@ def check(message: Message) -> None:
 
 
 def violations(message: Message) -> list[Violation]:
-    """Every rule that the message breaks."""
-    return [violation for field_check in _checks(message.DESCRIPTOR) for violation in field_check(message)]
+    """Every rule that the message breaks. Costs about 1 us for each field that was sent."""
+    rules = _rules(message.DESCRIPTOR)
+    found = [missing for is_missing, missing in rules.required if is_missing(message)]
+    for field, value in message.ListFields():
+        for field_check in rules.checks.get(field.number, ()):
+            found += field_check(value)
+        if field.number in rules.names and not found and not value.isascii():
+            setattr(message, field.name, check_name(value))
+    return found
 
 
 _MISSING = "is required"
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What is to be checked of one message type."""
+
+    required: tuple[tuple[Callable[[Any], bool], Violation], ...]
+    checks: dict[int, tuple[FieldCheck, ...]]
+    names: frozenset[int]
+
+
 @cache
-def _checks(descriptor: Descriptor) -> tuple[FieldCheck, ...]:
-    checks: list[FieldCheck] = []
-    for field in descriptor.fields:
-        if _is_required(field):
-            checks.append(_required(field))
-        rule = field.GetOptions().Extensions[options_pb2.field]
-        if rule.min_items or rule.max_items:
-            checks.append(_counted(field, rule))
-        value_check = _value_check(field, rule)
-        if value_check is not None:
-            checks.append(_each(field, value_check))
-        if field.message_type is not None and not rule.checked_by_daemon and _has_rules(field.message_type):
-            checks.append(_nested(field))
-    return tuple(checks)
+def _rules(descriptor: Descriptor) -> _Rules:
+    checks = {field.number: tuple(_checks(field)) for field in descriptor.fields}
+    names = [field.number for field in descriptor.fields if _rule(field).name and not field.is_repeated]
+    return _Rules(
+        required=tuple((_absent(f), Violation(f.name, _MISSING)) for f in descriptor.fields if _is_required(f)),
+        checks={number: found for number, found in checks.items() if found},
+        names=frozenset(names),
+    )
+
+
+def _rule(field: FieldDescriptor) -> options_pb2.FieldRule:
+    rule: options_pb2.FieldRule = field.GetOptions().Extensions[options_pb2.field]
+    return rule
+
+
+def _checks(field: FieldDescriptor) -> Iterator[FieldCheck]:
+    rule = _rule(field)
+    if rule.min_items or rule.max_items:
+        yield _counted(field.name, rule.min_items, rule.max_items)
+    value_check = _value_check(field, rule)
+    if value_check is not None:
+        yield _each(field.name, value_check) if field.is_repeated else _single(field.name, value_check)
+    inner = field.message_type
+    if inner is not None and not inner.GetOptions().map_entry and not rule.checked_by_daemon and _has_rules(inner):
+        yield _nested_each(field.name) if field.is_repeated else _nested(field.name)
 
 
 @cache
@@ -92,20 +121,17 @@ def _is_required(field: FieldDescriptor) -> bool:
     return field_behavior_pb2.REQUIRED in behaviours
 
 
-def _required(field: FieldDescriptor) -> FieldCheck:
+def _absent(field: FieldDescriptor) -> Callable[[Any], bool]:
     name = field.name
-    violation = (Violation(name, _MISSING),)
     if field.has_presence:
-        return lambda message: () if message.HasField(name) else violation
-    return lambda message: () if getattr(message, name) else violation
+        return lambda message: not message.HasField(name)
+    return lambda message: not getattr(message, name)
 
 
-def _counted(field: FieldDescriptor, rule: options_pb2.FieldRule) -> FieldCheck:
-    name, least, most = field.name, rule.min_items, rule.max_items
-
-    def check_count(message: Any) -> Iterable[Violation]:
-        count = len(getattr(message, name))
-        if 0 < count < least:
+def _counted(name: str, least: int, most: int) -> FieldCheck:
+    def check_count(values: Any) -> Iterable[Violation]:
+        count = len(values)
+        if count < least:
             return (Violation(name, f"must have at least {least} elements, has {count}"),)
         if most and count > most:
             return (Violation(name, f"must have at most {most} elements, has {count}"),)
@@ -114,49 +140,33 @@ def _counted(field: FieldDescriptor, rule: options_pb2.FieldRule) -> FieldCheck:
     return check_count
 
 
-def _each(field: FieldDescriptor, value_check: ValueCheck) -> FieldCheck:
-    name = field.name
-    if field.is_repeated:
-
-        def check_elements(message: Any) -> Iterable[Violation]:
-            values = enumerate(getattr(message, name))
-            return [Violation(f"{name}[{i}]", text) for i, value in values if (text := value_check(value))]
-
-        return check_elements
-    presence = field.has_presence
-    normal = field.GetOptions().Extensions[options_pb2.field].name
-
-    def check_value(message: Any) -> Iterable[Violation]:
-        value = getattr(message, name)
-        if not (message.HasField(name) if presence else value):
-            return ()
+def _single(name: str, value_check: ValueCheck) -> FieldCheck:
+    def check_value(value: Any) -> Iterable[Violation]:
         text = value_check(value)
-        if text is not None:
-            return (Violation(name, text),)
-        if normal and not value.isascii():
-            setattr(message, name, check_name(value))
-        return ()
+        return () if text is None else (Violation(name, text),)
 
     return check_value
 
 
-def _nested(field: FieldDescriptor) -> FieldCheck:
-    name = field.name
-    if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return lambda message: ()
+def _each(name: str, value_check: ValueCheck) -> FieldCheck:
+    def check_elements(values: Any) -> Iterable[Violation]:
+        return [Violation(f"{name}[{i}]", text) for i, value in enumerate(values) if (text := value_check(value))]
 
-    def check_elements(message: Any) -> Iterable[Violation]:
+    return check_elements
+
+
+def _nested(name: str) -> FieldCheck:
+    return lambda inner: [Violation(f"{name}.{v.field}", v.description) for v in violations(inner)]
+
+
+def _nested_each(name: str) -> FieldCheck:
+    def check_elements(values: Any) -> Iterable[Violation]:
         found: list[Violation] = []
-        for i, inner in enumerate(getattr(message, name)):
+        for i, inner in enumerate(values):
             found += [Violation(f"{name}[{i}].{v.field}", v.description) for v in violations(inner)]
         return found
 
-    def check_inner(message: Any) -> Iterable[Violation]:
-        if not message.HasField(name):
-            return ()
-        return [Violation(f"{name}.{v.field}", v.description) for v in violations(getattr(message, name))]
-
-    return check_elements if field.is_repeated else check_inner
+    return check_elements
 
 
 def _value_check(field: FieldDescriptor, rule: options_pb2.FieldRule) -> ValueCheck | None:
