@@ -1,6 +1,6 @@
 """Writes a large, seeded, realistic CSV in a stream: the same seed and rows give the same bytes everywhere.
 
-    python -m bench.csv_data --rows 500000 --output /tmp/workers.csv
+    python -m bench.csv_data --rows 500000 --output workers.csv
 
 Eighteen columns of worker profiles: ids, names, addresses, ZIP codes and phones that look like
 numbers, integers, decimals of fixed and of free scale, dates, timestamps, booleans, and a

@@ -20,9 +20,11 @@ class IngestServiceStub:
 
     Over REST the body is the file itself or a multipart form with the field `file`.
     INVALID_ARGUMENT: MISSING_NAME, BROKEN_MULTIPART, MISSING_FILE, EMPTY_FILE, HEADER_ONLY,
-    EMPTY_COLUMN_NAME, DUPLICATE_COLUMN_NAME, RAGGED_ROW, NOT_UTF8, UNTERMINATED_QUOTE;
+    EMPTY_COLUMN_NAME, DUPLICATE_COLUMN_NAME, RAGGED_ROW, NOT_UTF8, NUL_BYTE, UNTERMINATED_QUOTE,
+    ROW_TOO_LONG over 4 MiB, HEADER_TOO_LONG, UNKNOWN_COLUMN, UPLOAD_SIZE_MISMATCH, MALFORMED_FILE;
     ALREADY_EXISTS (SCHEMA_CONFLICT) when the dataset has other columns: the old rows still answer;
-    RESOURCE_EXHAUSTED (FILE_TOO_LARGE, 413) over `max_ingest_bytes`; NOT_FOUND (BUCKET_NOT_FOUND).
+    RESOURCE_EXHAUSTED: FILE_TOO_LARGE (413) over `max_ingest_bytes`, SCRATCH_FULL; NOT_FOUND
+    (BUCKET_NOT_FOUND); UNIMPLEMENTED (FORMAT_UNIMPLEMENTED) for a format that this release lacks.
     """
     ImportPostgres: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ImportPostgresRequest, _ingest_pb2.ImportPostgresResponse]
     """Imports a PostgreSQL table as a job. Idempotent. UNIMPLEMENTED in this release."""
@@ -65,9 +67,11 @@ class IngestServiceServicer:
 
         Over REST the body is the file itself or a multipart form with the field `file`.
         INVALID_ARGUMENT: MISSING_NAME, BROKEN_MULTIPART, MISSING_FILE, EMPTY_FILE, HEADER_ONLY,
-        EMPTY_COLUMN_NAME, DUPLICATE_COLUMN_NAME, RAGGED_ROW, NOT_UTF8, UNTERMINATED_QUOTE;
+        EMPTY_COLUMN_NAME, DUPLICATE_COLUMN_NAME, RAGGED_ROW, NOT_UTF8, NUL_BYTE, UNTERMINATED_QUOTE,
+        ROW_TOO_LONG over 4 MiB, HEADER_TOO_LONG, UNKNOWN_COLUMN, UPLOAD_SIZE_MISMATCH, MALFORMED_FILE;
         ALREADY_EXISTS (SCHEMA_CONFLICT) when the dataset has other columns: the old rows still answer;
-        RESOURCE_EXHAUSTED (FILE_TOO_LARGE, 413) over `max_ingest_bytes`; NOT_FOUND (BUCKET_NOT_FOUND).
+        RESOURCE_EXHAUSTED: FILE_TOO_LARGE (413) over `max_ingest_bytes`, SCRATCH_FULL; NOT_FOUND
+        (BUCKET_NOT_FOUND); UNIMPLEMENTED (FORMAT_UNIMPLEMENTED) for a format that this release lacks.
         """
 
     def ImportPostgres(
