@@ -70,7 +70,7 @@ def test_sql_text_is_built_in_modules_named_sql_only() -> None:
             continue  # clients send statements like any user
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                text = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+                text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
                 assert not statement.search(text), f"{path.relative_to(ROOT)}:{node.lineno} builds SQL"
 
 

@@ -118,7 +118,7 @@ def check_items(client: httpx.Client, acknowledged: set[int], tried: set[int]) -
     found: dict[str, int] = {}
     token = ""
     while True:
-        parameters = {"page_size": 10_000, "page_token": token}
+        parameters: dict[str, str | int] = {"page_size": 10_000, "page_token": token}
         page = client.get("/v1/vectors/index/items/items", params=parameters).json()
         for item in page["items"]:
             assert item["id"] not in found

@@ -36,7 +36,6 @@ from services.runtime.serve import DaemonServer, guarded
 from services.runtime.telemetry import current_call
 
 SERVICE = "lakehouse.storage.v1.StorageService"
-KEY = {"key": "a"}
 
 Connect = Callable[[StorageServiceServicer], Awaitable[StorageServiceStub]]
 
@@ -105,7 +104,7 @@ async def test_an_error_arrives_as_the_class_that_was_raised(connect: Connect) -
     stub = await connect(Servicer())
     with pytest.raises(ObjectMissing) as caught:
         await stub.StatObject(pb.StatObjectRequest(key="a"))
-    assert caught.value.metadata == KEY
+    assert caught.value.metadata == {"key": "a"}
     assert caught.value.violations == (Violation("key", "is gone"),)
 
 
@@ -113,11 +112,11 @@ async def test_an_error_of_each_streaming_kind_arrives_as_its_class(connect: Con
     class Servicer(StorageServiceServicer):
         async def GetObject(self, request: Any, context: Any) -> AsyncIterator[Any]:
             yield pb.GetObjectResponse(object=pb.ObjectInfo(key="a"))
-            raise ObjectMissing("gone", **KEY)
+            raise ObjectMissing("gone", key="a")
 
         async def PutObject(self, requests: Any, context: Any) -> Any:
             async for _ in requests:
-                raise AlreadyExists("there", **KEY)
+                raise AlreadyExists("there", key="a")
 
     stub = await connect(Servicer())
     seen = []
@@ -278,7 +277,7 @@ async def test_initial_metadata_comes_before_the_first_message(connect: Connect)
     stub = await connect(Servicer())
     call = stub.GetObject(pb.GetObjectRequest(key="a"))
     metadata = await call.initial_metadata()
-    assert metadata["x-lakehouse-size"] == "2"  # type: ignore[index,call-overload]
+    assert metadata["x-lakehouse-size"] == "2"
     assert [piece.object.size async for piece in call] == [1, 2]
 
 
