@@ -1,0 +1,56 @@
+"""What a search may ask of a segment, hot or sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from services.vectord.fields import Fields, Texts
+from services.vectord.items import Norms
+from services.vectord.metric import Floats, Rows
+
+
+class Segment(Protocol):
+    """Rows with an id, a vector, its former length and metadata; readers never see one change."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The id of each row."""
+        ...
+
+    @property
+    def metadata(self) -> Texts:
+        """The serialised metadata of each row."""
+        ...
+
+    @property
+    def fields(self) -> Fields:
+        """The metadata as columns."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Rows, dead ones too."""
+        ...
+
+    def row(self, item_id: str, count: int) -> int | None:
+        """The last of the first `count` rows with this id, alive or dead."""
+        ...
+
+    def vectors(self, rows: Rows) -> Floats:
+        """Copies of some vectors as they are kept, shape (n, dimension)."""
+        ...
+
+    def norms(self, rows: Rows) -> Norms:
+        """The lengths that some vectors had, shape (n,)."""
+        ...
+
+    def nearest(
+        self, query: Floats, limit: int, *, count: int, allowed: int, selector: Any | None, ef: int | None, exact: bool
+    ) -> Rows:
+        """The `limit` nearest of the `allowed` rows, among the first `count`, that `selector` lets through."""
+        ...
+
+    def cost(self, limit: int, ef: int | None, count: int) -> int:
+        """What a search over the first `count` rows costs, in scanned rows."""
+        ...
