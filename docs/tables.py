@@ -87,8 +87,7 @@ def settings() -> str:
 
 def _loaded_errors() -> set[type[ServiceError]]:
     for module in pkgutil.walk_packages(services.__path__, "services."):
-        if module.name.endswith(("errors", "servicer", "guard", "fields", "processes", "detached")):
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
     importlib.import_module("gateway.envoy")
     return {error for error in all_errors() if error.__module__.startswith(("services.", "gateway."))}
 
