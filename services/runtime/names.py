@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 from services.runtime.errors import InvalidArgument
 
@@ -34,6 +35,7 @@ def check_name(name: str, field: str = "name") -> str:
     return normal
 
 
+@lru_cache(maxsize=4096)
 def same_name(name: str) -> str:
     """The form under which two names are the same name: NFC without regard to case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

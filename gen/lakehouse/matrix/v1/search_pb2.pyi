@@ -236,7 +236,9 @@ class GateVerdict(_message.Message):
     PASSED_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
-    """The gate: `distance`, `role`, `excluded`, `filter`, `present`, `judge`, `outcome`."""
+    """The gate: `distance`, `role`, `excluded` (also when its corpus was not asked), `filter`, `present`,
+    `judge`, `outcome`.
+    """
     passed: _builtins.bool
     """Whether the entry passed."""
     detail: _builtins.str

@@ -100,7 +100,8 @@ class VectorServiceServicer:
         """Creates an empty index. Not idempotent.
 
         INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-        (INDEX_EXISTS), also when the names differ only in case.
+        (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
+        (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +133,8 @@ class VectorServiceServicer:
 
         Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
         EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
-        (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size.
+        (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
+        when the disk refuses: nothing was added then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,7 +170,8 @@ class VectorServiceServicer:
     def Search(self, request, context):
         """Finds the items nearest to a vector: k of them whenever k pass. No side effects.
 
-        INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND).
+        INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND);
+        RESOURCE_EXHAUSTED (ANSWER_TOO_LARGE, 413).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

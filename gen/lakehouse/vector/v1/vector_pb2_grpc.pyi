@@ -19,7 +19,8 @@ class VectorServiceStub:
     """Creates an empty index. Not idempotent.
 
     INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-    (INDEX_EXISTS), also when the names differ only in case.
+    (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
+    (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
     """
     ListIndexes: _aio.UnaryUnaryMultiCallable[_vector_pb2.ListIndexesRequest, _vector_pb2.ListIndexesResponse]
     """Lists the indexes in the order of their names. No side effects."""
@@ -32,7 +33,8 @@ class VectorServiceStub:
 
     Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
     EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
-    (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size.
+    (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
+    when the disk refuses: nothing was added then.
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_vector_pb2.DeleteItemsRequest, _vector_pb2.DeleteItemsResponse]
     """Deletes items by id; ids that are not there are counted, not refused. Idempotent.
@@ -52,7 +54,8 @@ class VectorServiceStub:
     Search: _aio.UnaryUnaryMultiCallable[_vector_pb2.SearchRequest, _vector_pb2.SearchResponse]
     """Finds the items nearest to a vector: k of them whenever k pass. No side effects.
 
-    INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND).
+    INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND);
+    RESOURCE_EXHAUSTED (ANSWER_TOO_LARGE, 413).
     """
     BatchSearch: _aio.UnaryUnaryMultiCallable[_vector_pb2.BatchSearchRequest, _vector_pb2.BatchSearchResponse]
     """Runs several searches on one state of an index. No side effects. Fails as Search does."""
@@ -74,7 +77,8 @@ class VectorServiceServicer:
         """Creates an empty index. Not idempotent.
 
         INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-        (INDEX_EXISTS), also when the names differ only in case.
+        (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
+        (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
         """
 
     def ListIndexes(
@@ -107,7 +111,8 @@ class VectorServiceServicer:
 
         Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
         EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
-        (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size.
+        (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
+        when the disk refuses: nothing was added then.
         """
 
     def DeleteItems(
@@ -147,7 +152,8 @@ class VectorServiceServicer:
     ) -> _abc.Awaitable[_vector_pb2.SearchResponse]:
         """Finds the items nearest to a vector: k of them whenever k pass. No side effects.
 
-        INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND).
+        INVALID_ARGUMENT: WRONG_DIMENSION, NOT_FINITE, ZERO_NORM, FILTER_TOO_DEEP; NOT_FOUND (INDEX_NOT_FOUND);
+        RESOURCE_EXHAUSTED (ANSWER_TOO_LARGE, 413).
         """
 
     def BatchSearch(
