@@ -63,7 +63,7 @@ def _storaged(parts: Parts) -> Servicer:
 def _catalogd(parts: Parts) -> Servicer:
     from services.catalogd.servicer import CatalogServicer
 
-    return CatalogServicer(config=parts.config, data=parts.data, storage=parts.stub(StorageServiceStub))
+    return CatalogServicer(config=parts.config, storage=parts.stub(StorageServiceStub))
 
 
 def _ingestd(parts: Parts) -> Servicer:
