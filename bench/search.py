@@ -27,6 +27,8 @@ from services.supervisor.ports import free_port_base
 CORPUS = "bench"
 ITEMS, BATCH = 20_000, 1_000
 CALLERS, SECONDS, ROUNDS = 10, 2.0, 7
+# More than the embedding cache holds: every question is embedded anew.
+QUESTIONS = 30_000
 TEXT = """
 forklift operator warehouse night shift licence crane welder certified electrician apprentice nurse ward
 driver route delivery city harbour assembly line machine safety training experience years reliable team
@@ -40,7 +42,7 @@ async def measure(stack: BenchStack) -> list[report.Row]:
     async with connect_remote(stack.address("matrixd")) as channel:
         matrix = MatrixServiceStub(channel)
         await _build(stack)
-        queries = [SearchRequest(query_text=text, corpora=[CORPUS], k=10) for text in _texts(500, seed=2)]
+        queries = [SearchRequest(query_text=text, corpora=[CORPUS], k=10) for text in _texts(QUESTIONS, seed=2)]
         await _wait_until_sealed(stack)
         answer = await matrix.Search(queries[0])
         async with _echo(answer.SerializeToString()) as echo, _rest(stack) as connections:

@@ -172,7 +172,7 @@ class Guard:
         async def handle(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 self._enter(method, context)
-                async with aclosing(_parse_stream(method, requests)) as messages:
+                async with aclosing(_parse_stream(method, requests, context)) as messages:
                     return await behaviour(messages, context)
             except (Exception, asyncio.CancelledError) as error:
                 await _fail(error, context)
@@ -183,7 +183,7 @@ class Guard:
         async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
                 self._enter(method, context)
-                async with aclosing(_parse_stream(method, requests)) as messages:
+                async with aclosing(_parse_stream(method, requests, None)) as messages:
                     async for response in behaviour(messages, context):
                         yield response
             except (Exception, asyncio.CancelledError) as error:
@@ -205,12 +205,18 @@ def _parse(method: Method, data: bytes, check: bool = True) -> Any:
     return request
 
 
-async def _parse_stream(method: Method, requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+async def _parse_stream(
+    method: Method, requests: AsyncIterator[bytes], context: Context | None
+) -> AsyncGenerator[Any, None]:
     first = True
     async for data in requests:
         # Fields besides the payload count in the first message only.
         yield _parse(method, data, check=first)
         first = False
+    if context is not None:
+        # grpc.aio ends the requests of a caller that went away as it ends those of one that is done, and a
+        # cut upload would pass for a whole one. Sending tells them apart: to nobody it raises CancelledError.
+        await context.send_initial_metadata(())
 
 
 def _unavailable(method: Method, streaming: bool) -> Any:

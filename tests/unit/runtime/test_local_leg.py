@@ -365,3 +365,40 @@ async def test_a_stopped_daemon_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await stub.StatObject(pb.StatObjectRequest(key="a"))
     await channel.close()
+
+
+async def test_a_cut_upload_never_passes_for_a_whole_one(connect: Connect) -> None:
+    completed: list[int] = []
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    class Servicer(StorageServiceServicer):
+        async def PutObject(self, requests: Any, context: Any) -> Any:
+            pieces = 0
+            try:
+                async for _ in requests:
+                    pieces += 1
+                    begun.set()
+                completed.append(pieces)
+                return pb.PutObjectResponse()
+            finally:
+                ended.set()
+
+    async def endless() -> AsyncIterator[Any]:
+        yield pb.PutObjectRequest(key="a")
+        await asyncio.Event().wait()
+
+    stub = await connect(Servicer())
+
+    async def upload() -> None:
+        await stub.PutObject(endless())
+
+    async with asyncio.timeout(30):
+        for _ in range(60):
+            begun.clear()
+            ended.clear()
+            task = asyncio.create_task(upload())
+            await begun.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            await ended.wait()
+    assert completed == []
