@@ -19,6 +19,7 @@ from gateway.contract import Contract
 from gateway.schema import edge_table
 from services.runtime.durable import atomic_write, make_directory
 from services.runtime.errors import FailedPrecondition
+from services.runtime.process import Process
 
 __all__ = [
     "Backend",
@@ -108,12 +109,12 @@ async def start(directory: Path, config: EdgeConfig, *, log_level: str = "warnin
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:  # a log, no state: Envoy itself writes it
         begin = output.tell()
-        process = await asyncio.create_subprocess_exec(
+        command = (
             sys.executable, _HERE / "child.py", find_envoy(), "-c", BOOTSTRAP_FILE, "--disable-hot-restart",
             "--concurrency", str(config.concurrency), "--log-level", log_level, "--log-format", _LOG_FORMAT,
             "--admin-address-path", ADMIN_ADDRESS_FILE,
-            cwd=directory, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
+        process = Process(command, output=output, cwd=directory, new_session=True)
     edge = Edge(process, directory)
     try:
         async with asyncio.timeout(START_SECONDS):
@@ -133,7 +134,7 @@ async def start(directory: Path, config: EdgeConfig, *, log_level: str = "warnin
 class Edge:
     """A running Envoy."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+    def __init__(self, process: Process, directory: Path) -> None:
         self._process = process
         self._directory = directory
 

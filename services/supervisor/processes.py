@@ -15,6 +15,7 @@ from services.mesh import Daemon, Mesh, MeshConfig
 from services.meshd.servicer import probe
 from services.runtime.config import FILE_NAME
 from services.runtime.errors import Unavailable
+from services.runtime.process import Process
 from services.supervisor import logs
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Child:
         self._mesh = mesh
         self._config = config
         self._environment = environment
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._stopping = False
 
     @property
@@ -87,9 +88,7 @@ class Child:
         """Starts the process and waits until its own health says SERVING. Raises DaemonDied."""
         command = (sys.executable, "-m", "services.supervisor.child", self.name)
         with logs.log_file(self._config.data, self.name).open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *command, env=dict(self._environment), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-            )
+            self._process = Process(command, env=self._environment, output=output)
         async with asyncio.timeout(START_SECONDS):
             while not await self._serves():
                 if self._process.returncode is not None:
