@@ -31,13 +31,14 @@ DATASET = "bench"
 
 async def measure(stack: BenchStack, source: Path) -> list[report.Row]:
     """Rows (c). Leaves the dataset `bench` in the mesh and pyarrow's `plain.parquet` beside the source."""
+    idle = stack.process.memory_info().rss
     warm = await _over_grpc(stack, source, DATASET)
     types = {column.name: column.type for column in warm.columns}
     plain, grpc, rest, peaks = [], [], [], []
     for number in range(ROUNDS):
         plain.append(_plain(source, types))
         await asyncio.sleep(0.5)
-        with _peak_memory(stack.process) as peak:
+        with _peak_memory(stack.process, idle) as peak:
             grpc.append(await _timed_grpc(stack, source, f"grpc {number}"))
             rest.append(await asyncio.to_thread(_timed_rest, stack, source, f"rest-{number}"))
         peaks.append(peak[0])
@@ -89,9 +90,8 @@ def _timed_rest(stack: BenchStack, source: Path, name: str) -> float:
 
 
 @contextmanager
-def _peak_memory(process: psutil.Process) -> Iterator[list[float]]:
-    """Yields a list whose one element is, after the block, the most MiB the process held above its start."""
-    idle = process.memory_info().rss
+def _peak_memory(process: psutil.Process, idle: int) -> Iterator[list[float]]:
+    """Yields a list whose one element is, after the block, the most MiB the process held above `idle` bytes."""
     peak = [0.0]
     done = threading.Event()
 

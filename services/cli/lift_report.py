@@ -148,7 +148,8 @@ def _control_line(control: Control | None) -> str:
         return "[dim]No control question: too few rows to make one of another kind.[/]"
     asked = f"Control, nothing recorded for it: [dim]{plain(control.question)}[/]"
     if control.unchanged:
-        return f"{asked}\n  [green]unaffected[/]: with and without the playbook the same {control.hits} hits at the same distances."
+        same = f"with and without the playbook the same {control.hits} hits at the same distances"
+        return f"{asked}\n  [green]unaffected[/]: {same}."
     return (
         f"{asked}\n  [bold yellow]affected[/]: its hits have changed "
         f"({control.boosted} boosted, {control.injected} injected)."
