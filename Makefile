@@ -31,8 +31,9 @@ check: setup ## Lint, types, contracts, generated code, import rules
 	@$(BIN)/buf breaking proto --against proto/released.binpb
 	@$(BIN)/python -m pytest -q tests/docs
 
-gen: setup ## Generate gen/ from proto/
+gen: setup ## Generate gen/ from proto/, and the pages of docs that show the code
 	@$(BIN)/python proto/generate.py
+	@$(BIN)/python -m docs.tables
 
 bench: setup ## Measure side by side against baselines; prints a table, writes bench/results/latest.json
 	@$(BIN)/python -m bench

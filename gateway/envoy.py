@@ -45,6 +45,7 @@ STOP_SECONDS = 4.0
 _HERE = Path(__file__).parent
 _LOG_FORMAT = '{"time":"%Y-%m-%dT%T.%e","level":"%l","logger":"envoy.%n","message":"%j"}'
 _POLL_SECONDS = 0.05
+_HEALTHY = "membership_healthy"
 _SOCKET_PATH_LIMIT = 100
 
 
@@ -150,6 +151,21 @@ class Edge:
     async def is_live(self) -> bool:
         """Whether Envoy serves: its listeners are open and nobody has told it to drain."""
         return await self.admin("GET", "/ready") == "LIVE\n"
+
+    async def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
+        """Returns once Envoy has found every backend healthy; until then it answers 503 for some. Raises EdgeFailed."""
+        unhealthy: list[str] = []
+        for _ in range(int(seconds / _POLL_SECONDS)):
+            unhealthy = await self._unhealthy()
+            if not unhealthy:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        raise EdgeFailed(f"Envoy does not find these healthy: {', '.join(unhealthy)}")
+
+    async def _unhealthy(self) -> list[str]:
+        lines = (await self.admin("GET", f"/stats?filter={_HEALTHY}$") or "").splitlines()
+        counts = dict(line.split(": ") for line in lines)
+        return [name.split(".")[1] for name, count in counts.items() if count == "0"] if counts else ["all of them"]
 
     async def stop(self) -> None:
         """Closes the port, lets the calls that run end for up to 5 s, and stops Envoy within 10 s."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 _WORD = re.compile(r"[^\W_](?:[\w'\u2019+/.-]*[^\W_])?")
 _MOST = 9
 _FEWEST = 4
+_TWO_WORDS = 2
 _SHARED_BY = 0.1
 
 
@@ -51,11 +52,13 @@ def common_words(texts: Iterable[str]) -> frozenset[str]:
 def ask(row_id: str, text: str, *, attempt: int = 0, common: Collection[str] = ()) -> Question | None:
     """Makes a question from a row's text; None when it has too few words. Each attempt asks in fewer words."""
     words = words_of(text)
-    size = max(_FEWEST, min(_MOST, len(words) // 2) - 2 * attempt)
+    # A short text, such as a name and a place, gives all its words but one.
+    fewest = min(_FEWEST, len(words) - 1)
+    size = max(fewest, min(_MOST, len(words) // 2) - 2 * attempt)
     telling = [word for word in words if word.casefold() not in common]
     if len(telling) >= size + 2:
         words = telling
-    if len(words) < size + 2:
+    if size < _TWO_WORDS:
         return None
     pick = random.Random(f"{attempt}\x1f{row_id}")
     asked = pick.sample(words, size)

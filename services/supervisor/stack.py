@@ -179,6 +179,7 @@ class Stack:
         directory = edge_directory(self.config.data)
         envoy.write_files(directory, descriptors=descriptors(), backends=backends, config=config)
         self._edge = await envoy.start(directory, config)
+        await self._edge.wait_until_healthy()
         self._keepers.append(asyncio.create_task(self._watch_edge(self._edge)))
 
     async def _watch_edge(self, edge: envoy.Edge) -> None:

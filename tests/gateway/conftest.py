@@ -89,7 +89,9 @@ async def run_edge(echo: Echo, directory: Path, **settings: Any) -> Running:
     config = EdgeConfig(port=free_port(), **settings)
     backend = Backend(name="echod", service=SERVICE, host="127.0.0.1", port=echo.port)
     envoy.write_files(directory, descriptors=echo.descriptors, backends=[backend], config=config)
-    return Running(await envoy.start(directory, config), config.port, directory)
+    edge = await envoy.start(directory, config)
+    await edge.wait_until_healthy()
+    return Running(edge, config.port, directory)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ class QueryServiceStub:
 
     INVALID_ARGUMENT: EMPTY_STATEMENT, STATEMENT_NOT_ALLOWED, SYNTAX_ERROR, UNKNOWN_TABLE,
     UNKNOWN_COLUMN, INVALID_QUERY; RESOURCE_EXHAUSTED: ROW_LIMIT over 10,000 rows (use QueryArrow),
-    OUT_OF_MEMORY, STATEMENT_TOO_LARGE (413) over 64 KiB; DEADLINE_EXCEEDED (QUERY_TIMEOUT);
-    UNAVAILABLE (DATASET_UNREADABLE) when an object of the dataset cannot be fetched.
+    OUT_OF_MEMORY, STATEMENT_TOO_LARGE (413) over 64 KiB, RESULT_TOO_LARGE (413) over 32 MiB of JSON,
+    CACHE_TOO_SMALL; DEADLINE_EXCEEDED (QUERY_TIMEOUT); UNAVAILABLE: DATASET_UNREADABLE when an object
+    of the dataset cannot be fetched, CACHE_BUSY, ENGINE_RESTARTED.
     """
     QueryArrow: _aio.UnaryStreamMultiCallable[_query_pb2.QueryArrowRequest, _query_pb2.QueryArrowResponse]
     """Runs a SELECT and streams the rows as an Arrow IPC stream, without limit. No side effects.
@@ -48,8 +49,9 @@ class QueryServiceServicer:
 
         INVALID_ARGUMENT: EMPTY_STATEMENT, STATEMENT_NOT_ALLOWED, SYNTAX_ERROR, UNKNOWN_TABLE,
         UNKNOWN_COLUMN, INVALID_QUERY; RESOURCE_EXHAUSTED: ROW_LIMIT over 10,000 rows (use QueryArrow),
-        OUT_OF_MEMORY, STATEMENT_TOO_LARGE (413) over 64 KiB; DEADLINE_EXCEEDED (QUERY_TIMEOUT);
-        UNAVAILABLE (DATASET_UNREADABLE) when an object of the dataset cannot be fetched.
+        OUT_OF_MEMORY, STATEMENT_TOO_LARGE (413) over 64 KiB, RESULT_TOO_LARGE (413) over 32 MiB of JSON,
+        CACHE_TOO_SMALL; DEADLINE_EXCEEDED (QUERY_TIMEOUT); UNAVAILABLE: DATASET_UNREADABLE when an object
+        of the dataset cannot be fetched, CACHE_BUSY, ENGINE_RESTARTED.
         """
 
     def QueryArrow(
