@@ -19,7 +19,7 @@ demo: setup ## Run the whole thing on sample data: ingest, SQL, search, remember
 	@$(BIN)/lakehouse demo
 
 test: setup ## Run the tests (TESTS=tests/unit for a part)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
 
 check: setup ## Lint, types, contracts, generated code, import rules
 	@$(BIN)/ruff check .
