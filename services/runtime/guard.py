@@ -136,7 +136,7 @@ class Guard:
             )
         return grpc.unary_unary_rpc_method_handler(self._unary_unary(method, behaviour), response_serializer=serializer)
 
-    def _enter(self, method: Method, context: Context) -> None:
+    def _enter(self, method: Method, context: Context) -> Call:
         """Makes the call current and authorises it."""
         metadata = dict(context.invocation_metadata())
         call = Call(method.path, metadata, context.time_remaining())
@@ -145,12 +145,13 @@ class Guard:
             context.set_trailing_metadata(((TRACE_ID_KEY, call.trace_id),))
         if not method.public:
             self._policy.authorize(metadata, context.peer())
+        return call
 
     def _unary_unary(self, method: Method, behaviour: Any) -> Any:
         async def handle(data: bytes, context: Context) -> Any:
             try:
-                self._enter(method, context)
-                return await behaviour(_parse(method, data), context)
+                call = self._enter(method, context)
+                return await behaviour(_parse(method, data, call.bucket), context)
             except (Exception, asyncio.CancelledError) as error:
                 await _fail(error, context)
 
@@ -159,8 +160,8 @@ class Guard:
     def _unary_stream(self, method: Method, behaviour: Any) -> Any:
         async def handle(data: bytes, context: Context) -> AsyncIterator[Any]:
             try:
-                self._enter(method, context)
-                async with aclosing(behaviour(_parse(method, data), context)) as responses:
+                call = self._enter(method, context)
+                async with aclosing(behaviour(_parse(method, data, call.bucket), context)) as responses:
                     async for response in responses:
                         yield response
             except (Exception, asyncio.CancelledError) as error:
@@ -171,8 +172,8 @@ class Guard:
     def _stream_unary(self, method: Method, behaviour: Any) -> Any:
         async def handle(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
-                self._enter(method, context)
-                async with aclosing(_parse_stream(method, requests, context)) as messages:
+                call = self._enter(method, context)
+                async with aclosing(_parse_stream(method, requests, call.bucket, context)) as messages:
                     return await behaviour(messages, context)
             except (Exception, asyncio.CancelledError) as error:
                 await _fail(error, context)
@@ -182,8 +183,8 @@ class Guard:
     def _stream_stream(self, method: Method, behaviour: Any) -> Any:
         async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
-                self._enter(method, context)
-                async with aclosing(_parse_stream(method, requests, None)) as messages:
+                call = self._enter(method, context)
+                async with aclosing(_parse_stream(method, requests, call.bucket, None)) as messages:
                     async for response in behaviour(messages, context):
                         yield response
             except (Exception, asyncio.CancelledError) as error:
@@ -192,7 +193,7 @@ class Guard:
         return handle
 
 
-def _parse(method: Method, data: bytes, check: bool = True) -> Any:
+def _parse(method: Method, data: bytes, bucket: str, check: bool = True) -> Any:
     if len(data) > method.max_request_bytes:
         message = f"the request has {len(data)} bytes, {method.path} takes at most {method.max_request_bytes}"
         raise MessageTooLarge(message, size=len(data), limit=method.max_request_bytes)
@@ -201,17 +202,19 @@ def _parse(method: Method, data: bytes, check: bool = True) -> Any:
     except (DecodeError, UnicodeError, ValueError) as error:
         raise MalformedMessage(f"the request is no {method.path} message: its bytes cannot be read") from error
     if check:
+        if bucket and "bucket" in request.DESCRIPTOR.fields_by_name and not request.bucket:
+            request.bucket = bucket
         fields.check(request)
     return request
 
 
 async def _parse_stream(
-    method: Method, requests: AsyncIterator[bytes], context: Context | None
+    method: Method, requests: AsyncIterator[bytes], bucket: str, context: Context | None
 ) -> AsyncGenerator[Any, None]:
     first = True
     async for data in requests:
         # Fields besides the payload count in the first message only.
-        yield _parse(method, data, check=first)
+        yield _parse(method, data, bucket, check=first)
         first = False
     if context is not None:
         # grpc.aio ends the requests of a caller that went away as it ends those of one that is done, and a

@@ -19,6 +19,7 @@ REQUEST_ID_KEY = "x-lakehouse-request-id"
 TRACE_ID_KEY = "x-lakehouse-trace-id"
 TRACEPARENT_KEY = "traceparent"
 INTERNAL_KEY = "x-lakehouse-internal"
+BUCKET_KEY = "x-lakehouse-bucket"
 ENVOY_REQUEST_ID_KEY = "x-request-id"
 ENVOY_TIMEOUT_KEY = "x-envoy-expected-rq-timeout-ms"
 
@@ -33,10 +34,12 @@ _ids = random.Random(random.SystemRandom().getrandbits(128))
 class Call:
     """One incoming call: who it belongs to and how long it may take."""
 
-    __slots__ = ("deadline", "method", "outgoing", "request_id", "traceparent")
+    __slots__ = ("bucket", "deadline", "method", "outgoing", "request_id", "traceparent")
 
     def __init__(self, method: str, metadata: Mapping[str, str], remaining: float | None) -> None:
         self.method = method
+        # Fills the field `bucket` of a request that leaves it empty (S7).
+        self.bucket = metadata.get(BUCKET_KEY, "")
         self.request_id = _request_id(metadata)
         self.traceparent = _traceparent(metadata)
         self.deadline = _deadline(metadata, remaining)

@@ -27,7 +27,7 @@ _FEWEST_PROBES = 16  # fewer say too little
 _PROBE_K = 10
 _RECALL = 0.995
 _ROUNDING = 1e-5
-_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+_STEPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
 class Stopped(Exception):

@@ -154,6 +154,18 @@ def test_an_object_comes_back_as_it_was_stored(client: httpx.Client) -> None:
     assert created.status_code == 409
 
 
+def test_the_bucket_header_names_the_bucket(client: httpx.Client) -> None:
+    headers = {"x-lakehouse-bucket": "rescue"}
+    answer = client.post("/v1/ingest", params={"name": "rescued"}, content=CSV, headers=headers)
+    assert answer.json()["bucket"] == "rescue", answer.text
+    assert rows(client, "select count(*) from rescued") == [[3]]
+    wrong = client.post("/v1/ingest", params={"name": "lost"}, content=CSV, headers={"x-lakehouse-buckt": "rescue"})
+    assert wrong.status_code == 400
+    assert "x-lakehouse-bucket" in wrong.json()["message"]
+    nowhere = client.post("/v1/ingest", params={"name": "lost"}, content=CSV, headers={"x-lakehouse-bucket": "nowhere"})
+    assert (nowhere.status_code, reason_of(nowhere)) == (404, "BUCKET_NOT_FOUND")
+
+
 def test_the_x13_shapes_hold_for_vectors(client: httpx.Client) -> None:
     index = {"name": "shapes", "dimension": 3, "metric": "cosine"}
     assert client.post("/v1/vectors/index", json=index).status_code == 200

@@ -223,6 +223,25 @@ async def test_ids_and_deadline_travel_over_two_hops(connect: Connect) -> None:
     assert all(remaining is not None and remaining <= 21 for _, _, remaining in seen)
 
 
+async def test_the_bucket_header_fills_the_field_where_it_is_empty(connect: Connect) -> None:
+    class Servicer(StorageServiceServicer):
+        async def StatObject(self, request: Any, context: Any) -> Any:
+            return pb.StatObjectResponse(object=pb.ObjectInfo(bucket=request.bucket))
+
+        async def PutObject(self, requests: Any, context: Any) -> Any:
+            buckets = [request.bucket async for request in requests]
+            return pb.PutObjectResponse(object=pb.ObjectInfo(bucket=",".join(buckets)))
+
+    stub = await connect(Servicer())
+    header = (("x-lakehouse-bucket", "rescue"),)
+    empty = await stub.StatObject(pb.StatObjectRequest(key="a"), metadata=header)
+    given = await stub.StatObject(pb.StatObjectRequest(key="a", bucket="mine"), metadata=header)
+    upload = await stub.PutObject(uploads(b"a", b"b"), metadata=header)
+    assert (empty.object.bucket, given.object.bucket, upload.object.bucket) == ("rescue", "mine", "rescue,")
+    with pytest.raises(InvalidField):
+        await stub.StatObject(pb.StatObjectRequest(key="a"), metadata=(("x-lakehouse-bucket", "a/b"),))
+
+
 async def test_cancelling_the_caller_ends_the_handler(connect: Connect) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
