@@ -42,22 +42,23 @@ ConfigOption = Annotated[
 
 UP_HELP = """Start the mesh: every daemon, and Envoy in front of them.
 
-All daemons share one process unless --mesh is given. Ctrl-C stops everything. State is kept in
-the data directory and is found again the next time.
+All daemons share one process unless --mesh is given. Ctrl-C stops everything.
+
+State is kept in the data directory and is found again the next time.
 
 \b
 [bold]Examples[/]
   lakehouse up                                 in this terminal
-  lakehouse up --detach                        in the background; see `status`, `logs`, `down`
+  lakehouse up --detach                        in the background
   lakehouse up --mesh                          one process for each daemon
-  lakehouse up --data /tmp/try --port-base 4110   beside another mesh
+  lakehouse up --data ./try --port-base 4110   beside another mesh
 """
 DOWN_HELP = """Stop the mesh of a data directory, and nothing else.
 
 \b
 [bold]Examples[/]
   lakehouse down
-  lakehouse down --data /tmp/try
+  lakehouse down --data ./try
 """
 LOGS_HELP = """Show the log of a daemon, as JSON lines.
 

@@ -49,14 +49,19 @@ def _wait_until_ready(data: Path, process: subprocess.Popen[bytes], console: Pat
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            words = " ".join(logs.last_lines(console, 5)) or f"exit code {process.returncode}"
-            raise StackFailed(words, exit_code=process.returncode)
+            raise StackFailed(_last_words(console, process.returncode), exit_code=process.returncode)
         state = read_state(data)
         if state is not None and state.owner.pid == process.pid and healthy(state):
             return state
         time.sleep(POLL_SECONDS)
     process.terminate()
     raise StackFailed(f"the stack did not serve within {START_SECONDS:.0f} s; its logs are in {console.parent}")
+
+
+def _last_words(console: Path, code: int | None) -> str:
+    lines = logs.last_lines(console, 5)
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else " ".join(lines) or f"it ended with exit code {code} and said nothing"
 
 
 def healthy(state: StackState) -> bool:

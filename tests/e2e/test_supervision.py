@@ -55,10 +55,12 @@ def test_a_taken_port_is_a_start_up_error_that_names_port_and_holder(make_stack:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", stack.port_base + DAEMONS[2].offset))
         holder.listen()
-        done = stack.run("up", timeout=60)
-    assert done.returncode == 1
-    assert str(stack.port_base + DAEMONS[2].offset) in done.stderr
-    assert str(psutil.Process().pid) in done.stderr
+        for arguments in (("up",), ("up", "--detach")):
+            done = stack.run(*arguments, timeout=60)
+            assert done.returncode == 1
+            assert str(stack.port_base + DAEMONS[2].offset) in done.stderr
+            assert str(psutil.Process().pid) in done.stderr
+            assert done.stderr.count("error:") == 1
 
 
 def test_a_second_stack_on_the_same_data_is_refused_and_the_first_goes_on(make_stack: Callable[..., Stack]) -> None:
