@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.mesh import DAEMONS, SECTIONS, Mesh
+from services.mesh import SECTIONS, Mesh
 from services.runtime.config import Settings
 
 
@@ -26,8 +26,6 @@ async def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """Every daemon in this process on free ports; `mesh.connect("storaged")` is a channel on the leg under test."""
     settings = mesh_settings(request, tmp_path / "data")
     running = Mesh(settings, instance_id="test", local=request.param == "local", ephemeral=True)
-    # While daemons are being built: those that are there.
-    built = [d.name for d in DAEMONS if (Path("services") / d.name / "servicer.py").exists()]
-    await running.start(built)
+    await running.start()
     yield running
     await running.stop(grace=0)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,14 @@ class Stack:
     def client(self) -> httpx.Client:
         """A REST client."""
         return httpx.Client(base_url=self.url, timeout=60)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Polls, with a bound."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
 
 
 def clean_environment() -> dict[str, str]:

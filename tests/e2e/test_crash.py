@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import Stack, wait_until
 
 ROUNDS = 3
 DIMENSION = 16
@@ -88,14 +87,6 @@ def test_nothing_acknowledged_is_lost_when_the_mesh_is_killed(make_stack: Callab
             check_datasets(client, *done["ingest"])
             check_items(client, *done["add"])
             check_objects(client, done["put"][0])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Polls, with a bound."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 def check_datasets(client: httpx.Client, acknowledged: set[int], tried: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 
@@ -10,9 +11,11 @@ import pytest
 from services.mesh import DAEMONS
 from tests.e2e.conftest import Stack
 
-CALLS = {
+CSV = base64.b64encode(b"a,b\n1,x\n").decode()
+CALLS: dict[str, tuple[str, dict[str, object]]] = {
     "storaged": ("ListBuckets", {}),
     "catalogd": ("ListDatasets", {}),
+    "ingestd": ("Ingest", {"name": "curled", "data": {"content_type": "text/csv", "data": CSV}}),
     "queryd": ("Query", {"sql": "select 1 as one"}),
     "vectord": ("ListIndexes", {}),
     "embedd": ("Embed", {"texts": ["hello"]}),
@@ -31,6 +34,10 @@ def test_each_daemon_lists_its_service_and_health(stack: Stack, grpcurl: str, da
     assert {service, "grpc.health.v1.Health"} <= set(listing.stdout.split()), listing.stderr
     health = grpcurl_run(grpcurl, "-d", json.dumps({"service": service}), address, "grpc.health.v1.Health/Check")
     assert json.loads(health.stdout) == {"status": "SERVING"}
+
+
+def test_every_daemon_is_called() -> None:
+    assert CALLS.keys() == {daemon.name for daemon in DAEMONS}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
 from collections.abc import Callable
 
 import httpx
@@ -15,15 +14,7 @@ import pytest
 from services.mesh import DAEMONS
 from services.supervisor.ports import is_free
 from services.supervisor.state import read_state
-from tests.e2e.conftest import Stack
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Polls, with a bound."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
+from tests.e2e.conftest import Stack, wait_until
 
 
 def healthy(stack: Stack) -> bool:
