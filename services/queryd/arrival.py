@@ -56,8 +56,8 @@ class Arrival:
             os.replace(self._scratch, self._path)
             self._placed = True
 
-    def discard(self) -> None:
-        """Removes every trace of it."""
+    def discard(self) -> bool:
+        """Removes every trace of it; returns whether it was in its place already."""
         with self._lock:
             self._discarded = True
             if self._sink is not None:
@@ -65,6 +65,7 @@ class Arrival:
             self._scratch.unlink(missing_ok=True)
             if self._placed:
                 self._path.unlink(missing_ok=True)
+            return self._placed
 
     def _open(self) -> BinaryIO:
         if self._discarded:

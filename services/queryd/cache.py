@@ -216,7 +216,10 @@ class FileCache:
                     await self._threads.run(arrival.add, piece)
             await self._threads.run(arrival.place)
         except BaseException:
-            arrival.discard()
+            entry = self._entries.get(file.sha256)
+            if arrival.discard() and entry is not None and entry.arrival is None:
+                # It came to its place while the last who waited let go, and was counted as here.
+                self._remove(file.sha256)
             raise
 
     async def close(self) -> None:
