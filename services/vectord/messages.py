@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf.struct_pb2 import Value
 
-from lakehouse.vector.v1 import filter_pb2, vector_pb2
+from lakehouse.vector.v1 import filter_pb2, parameters_pb2, vector_pb2
 
 from services.runtime.errors import InvalidArgument
 from services.runtime.floats import set_floats
@@ -62,7 +62,7 @@ def index(info: Info) -> vector_pb2.Index:
         hot_count=info.hot_count,
         segments=info.segments,
         tombstones=info.tombstones,
-        parameters=vector_pb2.BuildParameters(
+        parameters=parameters_pb2.BuildParameters(
             m=described.parameters.m,
             ef_construction=described.parameters.ef_construction,
             ef_search=described.parameters.ef_search,

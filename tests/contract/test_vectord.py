@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
-from lakehouse.vector.v1 import filter_pb2, vector_pb2, vector_pb2_grpc
+from lakehouse.vector.v1 import filter_pb2, parameters_pb2, vector_pb2, vector_pb2_grpc
 
 from services.mesh import Mesh
 from services.runtime.errors import (
@@ -76,7 +76,7 @@ async def test_an_index_is_created_described_listed_and_deleted(stub: vector_pb2
     assert (made.count, made.bucket, made.source, list(made.problems)) == (0, "primary", source, [])
     assert made.created_at.seconds > 1_700_000_000
     assert made.size > 0
-    await create(stub, "another", metric="l2", parameters=vector_pb2.BuildParameters(m=8, ef_search=100))
+    await create(stub, "another", metric="l2", parameters=parameters_pb2.BuildParameters(m=8, ef_search=100))
     listed = await stub.ListIndexes(vector_pb2.ListIndexesRequest(page_size=1))
     assert [index.name for index in listed.indexes] == ["Bewerber 50%"]
     listed = await stub.ListIndexes(vector_pb2.ListIndexesRequest(page_token=listed.next_page_token))
@@ -100,8 +100,8 @@ REFUSED_INDEXES: list[tuple[dict[str, Any], type[ServiceError], str | None]] = [
     ({"metric": "manhattan"}, InvalidArgument, None),
     ({"storage_type": "float64"}, InvalidArgument, None),
     ({"storage_type": "int8"}, Unimplemented, "STORAGE_TYPE_NOT_AVAILABLE"),
-    ({"parameters": vector_pb2.BuildParameters(m=1)}, InvalidArgument, None),
-    ({"parameters": vector_pb2.BuildParameters(m=129)}, InvalidArgument, None),
+    ({"parameters": parameters_pb2.BuildParameters(m=1)}, InvalidArgument, None),
+    ({"parameters": parameters_pb2.BuildParameters(m=129)}, InvalidArgument, None),
 ]
 
 

@@ -4,12 +4,14 @@ isort:skip_file
 Vector indexes: what is added is found at once and survives anything."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from lakehouse.vector.v1 import filter_pb2 as _filter_pb2
+from lakehouse.vector.v1 import parameters_pb2 as _parameters_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,36 +24,6 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class BuildParameters(_message.Message):
-    """How an HNSW graph is built."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    M_FIELD_NUMBER: _builtins.int
-    EF_CONSTRUCTION_FIELD_NUMBER: _builtins.int
-    EF_SEARCH_FIELD_NUMBER: _builtins.int
-    m: _builtins.int
-    """Links of a node; 16 when 0."""
-    ef_construction: _builtins.int
-    """Candidates looked at when a node is linked; 80 when 0."""
-    ef_search: _builtins.int
-    """Candidates looked at in a search; 64 when 0."""
-    def __init__(
-        self,
-        *,
-        m: _builtins.int = ...,
-        ef_construction: _builtins.int = ...,
-        ef_search: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef_construction", b"ef_construction", "ef_search", b"ef_search", "m", b"m"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BuildParameters: _TypeAlias = BuildParameters  # noqa: Y015
-
-@_typing.final
 class IndexSource(_message.Message):
     """What the items were made from."""
 
@@ -61,12 +33,15 @@ class IndexSource(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_VERSION_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The dataset; empty when none."""
     dataset_version: _builtins.int
     """The catalog version of the rows."""
     embedding_model: _builtins.str
     """The embedding model; empty when unknown."""
+    embedding_model_version: _builtins.str
+    """The version of the embedding model; empty when unknown."""
     @_builtins.property
     def properties(self) -> _struct_pb2.Struct:
         """What else the builder wants to keep with the index."""
@@ -78,10 +53,11 @@ class IndexSource(_message.Message):
         dataset_version: _builtins.int = ...,
         embedding_model: _builtins.str = ...,
         properties: _struct_pb2.Struct | None = ...,
+        embedding_model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["properties", b"properties"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "dataset_version", b"dataset_version", "embedding_model", b"embedding_model", "properties", b"properties"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "dataset_version", b"dataset_version", "embedding_model", b"embedding_model", "embedding_model_version", b"embedding_model_version", "properties", b"properties"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,6 +84,9 @@ class Index(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     dimension: _builtins.int
@@ -128,8 +107,10 @@ class Index(_message.Message):
     """The bucket for its sealed segments."""
     size: _builtins.int
     """Bytes on disk."""
+    backend: _builtins.str
+    """Where it lives: in memory, mapped from sealed segments, or in a Lance table on disk."""
     @_builtins.property
-    def parameters(self) -> Global___BuildParameters:
+    def parameters(self) -> _parameters_pb2.BuildParameters:
         """How its graphs are built."""
 
     @_builtins.property
@@ -148,6 +129,14 @@ class Index(_message.Message):
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Damage found at start-up, each in a sentence; empty when sound."""
 
+    @_builtins.property
+    def recall(self) -> Global___RecallCheck:
+        """What the last check of recall found; absent before the first."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The aliases that stand for it."""
+
     def __init__(
         self,
         *,
@@ -159,21 +148,60 @@ class Index(_message.Message):
         hot_count: _builtins.int = ...,
         segments: _builtins.int = ...,
         tombstones: _builtins.int = ...,
-        parameters: Global___BuildParameters | None = ...,
+        parameters: _parameters_pb2.BuildParameters | None = ...,
         source: Global___IndexSource | None = ...,
         bucket: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         size: _builtins.int = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        recall: Global___RecallCheck | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        backend: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "parameters", b"parameters", "source", b"source", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "parameters", b"parameters", "recall", b"recall", "source", b"source", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "count", b"count", "created_at", b"created_at", "dimension", b"dimension", "hot_count", b"hot_count", "metric", b"metric", "name", b"name", "parameters", b"parameters", "problems", b"problems", "segments", b"segments", "size", b"size", "source", b"source", "storage_type", b"storage_type", "tombstones", b"tombstones", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backend", b"backend", "bucket", b"bucket", "count", b"count", "created_at", b"created_at", "dimension", b"dimension", "hot_count", b"hot_count", "metric", b"metric", "name", b"name", "parameters", b"parameters", "problems", b"problems", "recall", b"recall", "segments", b"segments", "size", b"size", "source", b"source", "storage_type", b"storage_type", "tombstones", b"tombstones", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Index: _TypeAlias = Index  # noqa: Y015
+
+@_typing.final
+class RecallCheck(_message.Message):
+    """How much of what an exact scan finds the index's own search found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    """The share of the right neighbours found, 0 to 1."""
+    k: _builtins.int
+    """How many neighbours count."""
+    sample: _builtins.int
+    """Questions asked: items of the index, slightly moved."""
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        k: _builtins.int = ...,
+        sample: _builtins.int = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "k", b"k", "recall", b"recall", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallCheck: _TypeAlias = RecallCheck  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
@@ -260,6 +288,7 @@ class CreateIndexRequest(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     dimension: _builtins.int
@@ -270,8 +299,10 @@ class CreateIndexRequest(_message.Message):
     """How vectors are kept; `float32` when empty."""
     bucket: _builtins.str
     """The bucket for its sealed segments; `primary` when empty."""
+    backend: _builtins.str
+    """Where it is to live; `memory` when empty. `lance` is for what outgrows memory."""
     @_builtins.property
-    def parameters(self) -> Global___BuildParameters:
+    def parameters(self) -> _parameters_pb2.BuildParameters:
         """How its graphs are built."""
 
     @_builtins.property
@@ -285,13 +316,14 @@ class CreateIndexRequest(_message.Message):
         dimension: _builtins.int = ...,
         metric: _builtins.str = ...,
         storage_type: _builtins.str = ...,
-        parameters: Global___BuildParameters | None = ...,
+        parameters: _parameters_pb2.BuildParameters | None = ...,
         source: Global___IndexSource | None = ...,
         bucket: _builtins.str = ...,
+        backend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "dimension", b"dimension", "metric", b"metric", "name", b"name", "parameters", b"parameters", "source", b"source", "storage_type", b"storage_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "bucket", b"bucket", "dimension", b"dimension", "metric", b"metric", "name", b"name", "parameters", b"parameters", "source", b"source", "storage_type", b"storage_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1000,3 +1032,166 @@ class MergeIndexResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergeIndexResponse: _TypeAlias = MergeIndexResponse  # noqa: Y015
+
+@_typing.final
+class ExportIndexRequest(_message.Message):
+    """Names an index to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The index or alias."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportIndexRequest: _TypeAlias = ExportIndexRequest  # noqa: Y015
+
+@_typing.final
+class ExportIndexResponse(_message.Message):
+    """A piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def data(self) -> _httpbody_pb2.HttpBody:
+        """The next bytes."""
+
+    def __init__(
+        self,
+        *,
+        data: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportIndexResponse: _TypeAlias = ExportIndexResponse  # noqa: Y015
+
+@_typing.final
+class ImportIndexRequest(_message.Message):
+    """An index to create from a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    bucket: _builtins.str
+    """The bucket for its sealed segments; `primary` when empty."""
+    @_builtins.property
+    def data(self) -> _httpbody_pb2.HttpBody:
+        """The next bytes of the file, at most 1 MiB over REST."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        bucket: _builtins.str = ...,
+        data: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "data", b"data", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIndexRequest: _TypeAlias = ImportIndexRequest  # noqa: Y015
+
+@_typing.final
+class ImportIndexResponse(_message.Message):
+    """The index made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def index(self) -> Global___Index:
+        """The index."""
+
+    def __init__(
+        self,
+        *,
+        index: Global___Index | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIndexResponse: _TypeAlias = ImportIndexResponse  # noqa: Y015
+
+@_typing.final
+class CheckRecallRequest(_message.Message):
+    """Names an index to check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The index or alias."""
+    sample: _builtins.int
+    """How many questions to ask; 100 when absent."""
+    k: _builtins.int
+    """How many neighbours count; 10 when absent."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sample: _builtins.int | None = ...,
+        k: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_sample", b"_sample", "k", b"k", "sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_sample", b"_sample", "k", b"k", "name", b"name", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
+    _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
+    _WhichOneofReturnType__sample: _TypeAlias = _typing.Literal["sample"]  # noqa: Y015
+    _WhichOneofArgType__sample: _TypeAlias = _typing.Literal["_sample", b"_sample"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample) -> _WhichOneofReturnType__sample | None: ...
+
+Global___CheckRecallRequest: _TypeAlias = CheckRecallRequest  # noqa: Y015
+
+@_typing.final
+class CheckRecallResponse(_message.Message):
+    """What the check found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recall(self) -> Global___RecallCheck:
+        """The finding; absent when the index is empty."""
+
+    def __init__(
+        self,
+        *,
+        recall: Global___RecallCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recall", b"recall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRecallResponse: _TypeAlias = CheckRecallResponse  # noqa: Y015

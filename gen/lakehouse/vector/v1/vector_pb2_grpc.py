@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from lakehouse.vector.v1 import operation_pb2 as lakehouse_dot_vector_dot_v1_dot_operation__pb2
+from lakehouse.vector.v1 import trial_pb2 as lakehouse_dot_vector_dot_v1_dot_trial__pb2
 from lakehouse.vector.v1 import vector_pb2 as lakehouse_dot_vector_dot_v1_dot_vector__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -90,6 +92,126 @@ class VectorServiceStub:
                 request_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexRequest.SerializeToString,
                 response_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexResponse.FromString,
                 _registered_method=True)
+        self.ExportIndex = channel.unary_stream(
+                '/lakehouse.vector.v1.VectorService/ExportIndex',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexResponse.FromString,
+                _registered_method=True)
+        self.ImportIndex = channel.stream_unary(
+                '/lakehouse.vector.v1.VectorService/ImportIndex',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexResponse.FromString,
+                _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/SetAlias',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasResponse.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/ListAliases',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
+        self.RollbackAlias = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/RollbackAlias',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/DeleteAlias',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasResponse.FromString,
+                _registered_method=True)
+        self.RebuildIndex = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/RebuildIndex',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexResponse.FromString,
+                _registered_method=True)
+        self.MigrateIndex = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/MigrateIndex',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexResponse.FromString,
+                _registered_method=True)
+        self.CheckRecall = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/CheckRecall',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallResponse.FromString,
+                _registered_method=True)
+        self.CreateEvalSet = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/CreateEvalSet',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetResponse.FromString,
+                _registered_method=True)
+        self.ListEvalSets = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/ListEvalSets',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteEvalSet = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/DeleteEvalSet',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetResponse.FromString,
+                _registered_method=True)
+        self.RunTrial = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/RunTrial',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialResponse.FromString,
+                _registered_method=True)
+        self.ListTrials = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/ListTrials',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsResponse.FromString,
+                _registered_method=True)
+        self.Autotune = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/Autotune',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneResponse.FromString,
+                _registered_method=True)
+        self.PromoteTrial = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/PromoteTrial',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialResponse.FromString,
+                _registered_method=True)
+        self.RollbackPromotion = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/RollbackPromotion',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionResponse.FromString,
+                _registered_method=True)
+        self.ListPromotions = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/ListPromotions',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsResponse.FromString,
+                _registered_method=True)
+        self.GetAgent = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/GetAgent',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentResponse.FromString,
+                _registered_method=True)
+        self.RunAgent = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/RunAgent',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentResponse.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/GetJob',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobResponse.FromString,
+                _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/lakehouse.vector.v1.VectorService/WatchJob',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobResponse.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/ListJobs',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/lakehouse.vector.v1.VectorService/CancelJob',
+                request_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
 
 
 class VectorServiceServicer:
@@ -100,8 +222,8 @@ class VectorServiceServicer:
         """Creates an empty index. Not idempotent.
 
         INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-        (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
-        (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
+        (INDEX_EXISTS), also when the names differ only in case, or when an alias has the name;
+        NOT_FOUND (BUCKET_NOT_FOUND) for an unknown bucket.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +256,8 @@ class VectorServiceServicer:
         Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
         EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
         (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
-        when the disk refuses: nothing was added then.
+        when the disk refuses, (INDEX_BUSY) with retry-after when items come faster than they can be
+        sealed: nothing was added then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +312,208 @@ class VectorServiceServicer:
 
         With clear_source, items that moved or were there already leave the source. NOT_FOUND
         (INDEX_NOT_FOUND) for either; INVALID_ARGUMENT: SELF_MERGE; FAILED_PRECONDITION: WRONG_DIMENSION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportIndex(self, request, context):
+        """Streams an index as one `.lhv1` file: a consistent state of it, whole or recognisably cut. No side effects.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (BACKEND_HAS_NO_EXPORT) for an index on Lance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportIndex(self, request_iterator, context):
+        """Creates an index from a `.lhv1` file, whole or not at all; versions 1 and 2 are read. Not idempotent.
+
+        ALREADY_EXISTS (INDEX_EXISTS); INVALID_ARGUMENT: NOT_LHV1, DAMAGED_SEGMENT, NEWER_VERSION, and what
+        AddItems refuses; RESOURCE_EXHAUSTED (413) over the cap.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAlias(self, request, context):
+        """Creates an alias or points it at another index, in one step for every search. Idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) when an index has the name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """Lists the aliases. No side effects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackAlias(self, request, context):
+        """Points an alias back at the index it stood for before. Not idempotent.
+
+        NOT_FOUND (ALIAS_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK), also when that index is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Deletes an alias; its index stays. Not idempotent. NOT_FOUND (ALIAS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebuildIndex(self, request, context):
+        """Starts a job that makes the graphs of an index anew while it serves and takes writes. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) for dest; INVALID_ARGUMENT for an alias
+        without dest; FAILED_PRECONDITION (INDEX_HAS_JOB) while another job works on the index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateIndex(self, request, context):
+        """Starts a job that moves an index to another back end while it serves. Idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_JOB, BACKEND_NOT_INSTALLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRecall(self, request, context):
+        """Measures now what a background check measures now and then. No side effects.
+
+        NOT_FOUND (INDEX_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateEvalSet(self, request, context):
+        """Makes an eval set from given questions, or generates one. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (EVAL_SET_EXISTS); INVALID_ARGUMENT: WRONG_DIMENSION,
+        NOT_FINITE, ZERO_NORM; FAILED_PRECONDITION (INDEX_EMPTY) when there is nothing to generate from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvalSets(self, request, context):
+        """Lists the eval sets of an index. No side effects. NOT_FOUND (INDEX_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEvalSet(self, request, context):
+        """Deletes an eval set; its trials stay. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunTrial(self, request, context):
+        """Starts a job that builds a graph aside with other parameters and measures it. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND); INVALID_ARGUMENT for ef_construction outside 10-400 or
+        ef_search outside 10-200; FAILED_PRECONDITION (INDEX_EMPTY, INDEX_HAS_JOB).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrials(self, request, context):
+        """Lists the trials of an index, newest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Autotune(self, request, context):
+        """Starts a job that tries a grid of parameters. The winner has the best recall, then the best p50, and at
+        least the minimum recall; else nobody wins. Not idempotent. Fails as RunTrial does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteTrial(self, request, context):
+        """Gives an index the parameters of a trial and starts the rebuild. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, TRIAL_NOT_FOUND); FAILED_PRECONDITION (RECALL_TOO_LOW, INDEX_HAS_JOB).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackPromotion(self, request, context):
+        """Takes the last promotion back and starts the rebuild; past the oldest the index has its first
+        parameters again. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK, INDEX_HAS_JOB).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPromotions(self, request, context):
+        """Lists the promotions of an index, latest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAgent(self, request, context):
+        """Returns what the autotune agent does and did. No side effects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunAgent(self, request, context):
+        """Wakes the autotune agent for one index; its rate limit holds. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Returns a job. No side effects. NOT_FOUND (JOB_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """Streams a job's state whenever it changes, until it ends. No side effects.
+
+        NOT_FOUND (JOB_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Lists jobs, newest first. No side effects. INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Cancels a job; one that has ended stays as it is. Idempotent. NOT_FOUND (JOB_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +576,126 @@ def add_VectorServiceServicer_to_server(servicer, server):
                     servicer.MergeIndex,
                     request_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexRequest.FromString,
                     response_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexResponse.SerializeToString,
+            ),
+            'ExportIndex': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportIndex,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexResponse.SerializeToString,
+            ),
+            'ImportIndex': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportIndex,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexResponse.SerializeToString,
+            ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'RollbackAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackAlias,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasResponse.SerializeToString,
+            ),
+            'RebuildIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildIndex,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexResponse.SerializeToString,
+            ),
+            'MigrateIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigrateIndex,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexResponse.SerializeToString,
+            ),
+            'CheckRecall': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRecall,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallResponse.SerializeToString,
+            ),
+            'CreateEvalSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEvalSet,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetResponse.SerializeToString,
+            ),
+            'ListEvalSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvalSets,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsResponse.SerializeToString,
+            ),
+            'DeleteEvalSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEvalSet,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetResponse.SerializeToString,
+            ),
+            'RunTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunTrial,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialResponse.SerializeToString,
+            ),
+            'ListTrials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrials,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsResponse.SerializeToString,
+            ),
+            'Autotune': grpc.unary_unary_rpc_method_handler(
+                    servicer.Autotune,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneResponse.SerializeToString,
+            ),
+            'PromoteTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteTrial,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialResponse.SerializeToString,
+            ),
+            'RollbackPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackPromotion,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionResponse.SerializeToString,
+            ),
+            'ListPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromotions,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsResponse.SerializeToString,
+            ),
+            'GetAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAgent,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentResponse.SerializeToString,
+            ),
+            'RunAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunAgent,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentResponse.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobResponse.SerializeToString,
+            ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobRequest.FromString,
+                    response_serializer=lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -551,6 +996,654 @@ class VectorService:
             '/lakehouse.vector.v1.VectorService/MergeIndex',
             lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexRequest.SerializeToString,
             lakehouse_dot_vector_dot_v1_dot_vector__pb2.MergeIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ExportIndex',
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.ExportIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportIndex(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/lakehouse.vector.v1.VectorService/ImportIndex',
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.ImportIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/SetAlias',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ListAliases',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/RollbackAlias',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.RollbackAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/DeleteAlias',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.DeleteAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/RebuildIndex',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.RebuildIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/MigrateIndex',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.MigrateIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRecall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/CheckRecall',
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_vector__pb2.CheckRecallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEvalSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/CreateEvalSet',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.CreateEvalSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvalSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ListEvalSets',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListEvalSetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEvalSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/DeleteEvalSet',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.DeleteEvalSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/RunTrial',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ListTrials',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListTrialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Autotune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/Autotune',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.AutotuneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/PromoteTrial',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.PromoteTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/RollbackPromotion',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RollbackPromotionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ListPromotions',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.ListPromotionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/GetAgent',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.GetAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/RunAgent',
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_trial__pb2.RunAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/GetJob',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.GetJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/WatchJob',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.WatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/ListJobs',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.vector.v1.VectorService/CancelJob',
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobRequest.SerializeToString,
+            lakehouse_dot_vector_dot_v1_dot_operation__pb2.CancelJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,8 @@ Vector indexes: what is added is found at once and survives anything."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from lakehouse.vector.v1 import operation_pb2 as _operation_pb2
+from lakehouse.vector.v1 import trial_pb2 as _trial_pb2
 from lakehouse.vector.v1 import vector_pb2 as _vector_pb2
 
 
@@ -19,8 +21,8 @@ class VectorServiceStub:
     """Creates an empty index. Not idempotent.
 
     INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-    (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
-    (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
+    (INDEX_EXISTS), also when the names differ only in case, or when an alias has the name;
+    NOT_FOUND (BUCKET_NOT_FOUND) for an unknown bucket.
     """
     ListIndexes: _aio.UnaryUnaryMultiCallable[_vector_pb2.ListIndexesRequest, _vector_pb2.ListIndexesResponse]
     """Lists the indexes in the order of their names. No side effects."""
@@ -34,7 +36,8 @@ class VectorServiceStub:
     Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
     EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
     (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
-    when the disk refuses: nothing was added then.
+    when the disk refuses, (INDEX_BUSY) with retry-after when items come faster than they can be
+    sealed: nothing was added then.
     """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_vector_pb2.DeleteItemsRequest, _vector_pb2.DeleteItemsResponse]
     """Deletes items by id; ids that are not there are counted, not refused. Idempotent.
@@ -65,6 +68,103 @@ class VectorServiceStub:
     With clear_source, items that moved or were there already leave the source. NOT_FOUND
     (INDEX_NOT_FOUND) for either; INVALID_ARGUMENT: SELF_MERGE; FAILED_PRECONDITION: WRONG_DIMENSION.
     """
+    ExportIndex: _aio.UnaryStreamMultiCallable[_vector_pb2.ExportIndexRequest, _vector_pb2.ExportIndexResponse]
+    """Streams an index as one `.lhv1` file: a consistent state of it, whole or recognisably cut. No side effects.
+
+    NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (BACKEND_HAS_NO_EXPORT) for an index on Lance.
+    """
+    ImportIndex: _aio.StreamUnaryMultiCallable[_vector_pb2.ImportIndexRequest, _vector_pb2.ImportIndexResponse]
+    """Creates an index from a `.lhv1` file, whole or not at all; versions 1 and 2 are read. Not idempotent.
+
+    ALREADY_EXISTS (INDEX_EXISTS); INVALID_ARGUMENT: NOT_LHV1, DAMAGED_SEGMENT, NEWER_VERSION, and what
+    AddItems refuses; RESOURCE_EXHAUSTED (413) over the cap.
+    """
+    SetAlias: _aio.UnaryUnaryMultiCallable[_operation_pb2.SetAliasRequest, _operation_pb2.SetAliasResponse]
+    """Creates an alias or points it at another index, in one step for every search. Idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) when an index has the name.
+    """
+    ListAliases: _aio.UnaryUnaryMultiCallable[_operation_pb2.ListAliasesRequest, _operation_pb2.ListAliasesResponse]
+    """Lists the aliases. No side effects."""
+    RollbackAlias: _aio.UnaryUnaryMultiCallable[_operation_pb2.RollbackAliasRequest, _operation_pb2.RollbackAliasResponse]
+    """Points an alias back at the index it stood for before. Not idempotent.
+
+    NOT_FOUND (ALIAS_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK), also when that index is gone.
+    """
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_operation_pb2.DeleteAliasRequest, _operation_pb2.DeleteAliasResponse]
+    """Deletes an alias; its index stays. Not idempotent. NOT_FOUND (ALIAS_NOT_FOUND)."""
+    RebuildIndex: _aio.UnaryUnaryMultiCallable[_operation_pb2.RebuildIndexRequest, _operation_pb2.RebuildIndexResponse]
+    """Starts a job that makes the graphs of an index anew while it serves and takes writes. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) for dest; INVALID_ARGUMENT for an alias
+    without dest; FAILED_PRECONDITION (INDEX_HAS_JOB) while another job works on the index.
+    """
+    MigrateIndex: _aio.UnaryUnaryMultiCallable[_operation_pb2.MigrateIndexRequest, _operation_pb2.MigrateIndexResponse]
+    """Starts a job that moves an index to another back end while it serves. Idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_JOB, BACKEND_NOT_INSTALLED).
+    """
+    CheckRecall: _aio.UnaryUnaryMultiCallable[_vector_pb2.CheckRecallRequest, _vector_pb2.CheckRecallResponse]
+    """Measures now what a background check measures now and then. No side effects.
+
+    NOT_FOUND (INDEX_NOT_FOUND).
+    """
+    CreateEvalSet: _aio.UnaryUnaryMultiCallable[_trial_pb2.CreateEvalSetRequest, _trial_pb2.CreateEvalSetResponse]
+    """Makes an eval set from given questions, or generates one. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (EVAL_SET_EXISTS); INVALID_ARGUMENT: WRONG_DIMENSION,
+    NOT_FINITE, ZERO_NORM; FAILED_PRECONDITION (INDEX_EMPTY) when there is nothing to generate from.
+    """
+    ListEvalSets: _aio.UnaryUnaryMultiCallable[_trial_pb2.ListEvalSetsRequest, _trial_pb2.ListEvalSetsResponse]
+    """Lists the eval sets of an index. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+    DeleteEvalSet: _aio.UnaryUnaryMultiCallable[_trial_pb2.DeleteEvalSetRequest, _trial_pb2.DeleteEvalSetResponse]
+    """Deletes an eval set; its trials stay. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND).
+    """
+    RunTrial: _aio.UnaryUnaryMultiCallable[_trial_pb2.RunTrialRequest, _trial_pb2.RunTrialResponse]
+    """Starts a job that builds a graph aside with other parameters and measures it. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND); INVALID_ARGUMENT for ef_construction outside 10-400 or
+    ef_search outside 10-200; FAILED_PRECONDITION (INDEX_EMPTY, INDEX_HAS_JOB).
+    """
+    ListTrials: _aio.UnaryUnaryMultiCallable[_trial_pb2.ListTrialsRequest, _trial_pb2.ListTrialsResponse]
+    """Lists the trials of an index, newest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+    Autotune: _aio.UnaryUnaryMultiCallable[_trial_pb2.AutotuneRequest, _trial_pb2.AutotuneResponse]
+    """Starts a job that tries a grid of parameters. The winner has the best recall, then the best p50, and at
+    least the minimum recall; else nobody wins. Not idempotent. Fails as RunTrial does.
+    """
+    PromoteTrial: _aio.UnaryUnaryMultiCallable[_trial_pb2.PromoteTrialRequest, _trial_pb2.PromoteTrialResponse]
+    """Gives an index the parameters of a trial and starts the rebuild. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND, TRIAL_NOT_FOUND); FAILED_PRECONDITION (RECALL_TOO_LOW, INDEX_HAS_JOB).
+    """
+    RollbackPromotion: _aio.UnaryUnaryMultiCallable[_trial_pb2.RollbackPromotionRequest, _trial_pb2.RollbackPromotionResponse]
+    """Takes the last promotion back and starts the rebuild; past the oldest the index has its first
+    parameters again. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK, INDEX_HAS_JOB).
+    """
+    ListPromotions: _aio.UnaryUnaryMultiCallable[_trial_pb2.ListPromotionsRequest, _trial_pb2.ListPromotionsResponse]
+    """Lists the promotions of an index, latest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+    GetAgent: _aio.UnaryUnaryMultiCallable[_trial_pb2.GetAgentRequest, _trial_pb2.GetAgentResponse]
+    """Returns what the autotune agent does and did. No side effects."""
+    RunAgent: _aio.UnaryUnaryMultiCallable[_trial_pb2.RunAgentRequest, _trial_pb2.RunAgentResponse]
+    """Wakes the autotune agent for one index; its rate limit holds. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND).
+    """
+    GetJob: _aio.UnaryUnaryMultiCallable[_operation_pb2.GetJobRequest, _operation_pb2.GetJobResponse]
+    """Returns a job. No side effects. NOT_FOUND (JOB_NOT_FOUND)."""
+    WatchJob: _aio.UnaryStreamMultiCallable[_operation_pb2.WatchJobRequest, _operation_pb2.WatchJobResponse]
+    """Streams a job's state whenever it changes, until it ends. No side effects.
+
+    NOT_FOUND (JOB_NOT_FOUND).
+    """
+    ListJobs: _aio.UnaryUnaryMultiCallable[_operation_pb2.ListJobsRequest, _operation_pb2.ListJobsResponse]
+    """Lists jobs, newest first. No side effects. INVALID_ARGUMENT for a bad page token."""
+    CancelJob: _aio.UnaryUnaryMultiCallable[_operation_pb2.CancelJobRequest, _operation_pb2.CancelJobResponse]
+    """Cancels a job; one that has ended stays as it is. Idempotent. NOT_FOUND (JOB_NOT_FOUND)."""
 
 class VectorServiceServicer:
     """Stores vectors with metadata and finds the nearest ones."""
@@ -77,8 +177,8 @@ class VectorServiceServicer:
         """Creates an empty index. Not idempotent.
 
         INVALID_ARGUMENT for a bad name, dimension, metric or storage type; ALREADY_EXISTS
-        (INDEX_EXISTS), also when the names differ only in case; UNIMPLEMENTED
-        (STORAGE_TYPE_NOT_AVAILABLE) for float16 and int8 in this release.
+        (INDEX_EXISTS), also when the names differ only in case, or when an alias has the name;
+        NOT_FOUND (BUCKET_NOT_FOUND) for an unknown bucket.
         """
 
     def ListIndexes(
@@ -112,7 +212,8 @@ class VectorServiceServicer:
         Every item is found by the first search after the answer. INVALID_ARGUMENT naming the item:
         EMPTY_ID, ID_TOO_LONG, WRONG_DIMENSION, NOT_FINITE, ZERO_NORM (cosine only); NOT_FOUND
         (INDEX_NOT_FOUND); RESOURCE_EXHAUSTED (413) over the request size; UNAVAILABLE (LOG_UNWRITABLE)
-        when the disk refuses: nothing was added then.
+        when the disk refuses, (INDEX_BUSY) with retry-after when items come faster than they can be
+        sealed: nothing was added then.
         """
 
     def DeleteItems(
@@ -173,5 +274,222 @@ class VectorServiceServicer:
         With clear_source, items that moved or were there already leave the source. NOT_FOUND
         (INDEX_NOT_FOUND) for either; INVALID_ARGUMENT: SELF_MERGE; FAILED_PRECONDITION: WRONG_DIMENSION.
         """
+
+    def ExportIndex(
+        self,
+        request: _vector_pb2.ExportIndexRequest,
+        context: _aio.ServicerContext[_vector_pb2.ExportIndexRequest, _abc.AsyncIterator[_vector_pb2.ExportIndexResponse]],
+    ) -> _abc.AsyncIterator[_vector_pb2.ExportIndexResponse]:
+        """Streams an index as one `.lhv1` file: a consistent state of it, whole or recognisably cut. No side effects.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (BACKEND_HAS_NO_EXPORT) for an index on Lance.
+        """
+
+    def ImportIndex(
+        self,
+        request_iterator: _abc.AsyncIterator[_vector_pb2.ImportIndexRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_vector_pb2.ImportIndexRequest], _abc.Awaitable[_vector_pb2.ImportIndexResponse]],
+    ) -> _abc.Awaitable[_vector_pb2.ImportIndexResponse]:
+        """Creates an index from a `.lhv1` file, whole or not at all; versions 1 and 2 are read. Not idempotent.
+
+        ALREADY_EXISTS (INDEX_EXISTS); INVALID_ARGUMENT: NOT_LHV1, DAMAGED_SEGMENT, NEWER_VERSION, and what
+        AddItems refuses; RESOURCE_EXHAUSTED (413) over the cap.
+        """
+
+    def SetAlias(
+        self,
+        request: _operation_pb2.SetAliasRequest,
+        context: _aio.ServicerContext[_operation_pb2.SetAliasRequest, _abc.Awaitable[_operation_pb2.SetAliasResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.SetAliasResponse]:
+        """Creates an alias or points it at another index, in one step for every search. Idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) when an index has the name.
+        """
+
+    def ListAliases(
+        self,
+        request: _operation_pb2.ListAliasesRequest,
+        context: _aio.ServicerContext[_operation_pb2.ListAliasesRequest, _abc.Awaitable[_operation_pb2.ListAliasesResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.ListAliasesResponse]:
+        """Lists the aliases. No side effects."""
+
+    def RollbackAlias(
+        self,
+        request: _operation_pb2.RollbackAliasRequest,
+        context: _aio.ServicerContext[_operation_pb2.RollbackAliasRequest, _abc.Awaitable[_operation_pb2.RollbackAliasResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.RollbackAliasResponse]:
+        """Points an alias back at the index it stood for before. Not idempotent.
+
+        NOT_FOUND (ALIAS_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK), also when that index is gone.
+        """
+
+    def DeleteAlias(
+        self,
+        request: _operation_pb2.DeleteAliasRequest,
+        context: _aio.ServicerContext[_operation_pb2.DeleteAliasRequest, _abc.Awaitable[_operation_pb2.DeleteAliasResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.DeleteAliasResponse]:
+        """Deletes an alias; its index stays. Not idempotent. NOT_FOUND (ALIAS_NOT_FOUND)."""
+
+    def RebuildIndex(
+        self,
+        request: _operation_pb2.RebuildIndexRequest,
+        context: _aio.ServicerContext[_operation_pb2.RebuildIndexRequest, _abc.Awaitable[_operation_pb2.RebuildIndexResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.RebuildIndexResponse]:
+        """Starts a job that makes the graphs of an index anew while it serves and takes writes. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (INDEX_EXISTS) for dest; INVALID_ARGUMENT for an alias
+        without dest; FAILED_PRECONDITION (INDEX_HAS_JOB) while another job works on the index.
+        """
+
+    def MigrateIndex(
+        self,
+        request: _operation_pb2.MigrateIndexRequest,
+        context: _aio.ServicerContext[_operation_pb2.MigrateIndexRequest, _abc.Awaitable[_operation_pb2.MigrateIndexResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.MigrateIndexResponse]:
+        """Starts a job that moves an index to another back end while it serves. Idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_JOB, BACKEND_NOT_INSTALLED).
+        """
+
+    def CheckRecall(
+        self,
+        request: _vector_pb2.CheckRecallRequest,
+        context: _aio.ServicerContext[_vector_pb2.CheckRecallRequest, _abc.Awaitable[_vector_pb2.CheckRecallResponse]],
+    ) -> _abc.Awaitable[_vector_pb2.CheckRecallResponse]:
+        """Measures now what a background check measures now and then. No side effects.
+
+        NOT_FOUND (INDEX_NOT_FOUND).
+        """
+
+    def CreateEvalSet(
+        self,
+        request: _trial_pb2.CreateEvalSetRequest,
+        context: _aio.ServicerContext[_trial_pb2.CreateEvalSetRequest, _abc.Awaitable[_trial_pb2.CreateEvalSetResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.CreateEvalSetResponse]:
+        """Makes an eval set from given questions, or generates one. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); ALREADY_EXISTS (EVAL_SET_EXISTS); INVALID_ARGUMENT: WRONG_DIMENSION,
+        NOT_FINITE, ZERO_NORM; FAILED_PRECONDITION (INDEX_EMPTY) when there is nothing to generate from.
+        """
+
+    def ListEvalSets(
+        self,
+        request: _trial_pb2.ListEvalSetsRequest,
+        context: _aio.ServicerContext[_trial_pb2.ListEvalSetsRequest, _abc.Awaitable[_trial_pb2.ListEvalSetsResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.ListEvalSetsResponse]:
+        """Lists the eval sets of an index. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+
+    def DeleteEvalSet(
+        self,
+        request: _trial_pb2.DeleteEvalSetRequest,
+        context: _aio.ServicerContext[_trial_pb2.DeleteEvalSetRequest, _abc.Awaitable[_trial_pb2.DeleteEvalSetResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.DeleteEvalSetResponse]:
+        """Deletes an eval set; its trials stay. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND).
+        """
+
+    def RunTrial(
+        self,
+        request: _trial_pb2.RunTrialRequest,
+        context: _aio.ServicerContext[_trial_pb2.RunTrialRequest, _abc.Awaitable[_trial_pb2.RunTrialResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.RunTrialResponse]:
+        """Starts a job that builds a graph aside with other parameters and measures it. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, EVAL_SET_NOT_FOUND); INVALID_ARGUMENT for ef_construction outside 10-400 or
+        ef_search outside 10-200; FAILED_PRECONDITION (INDEX_EMPTY, INDEX_HAS_JOB).
+        """
+
+    def ListTrials(
+        self,
+        request: _trial_pb2.ListTrialsRequest,
+        context: _aio.ServicerContext[_trial_pb2.ListTrialsRequest, _abc.Awaitable[_trial_pb2.ListTrialsResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.ListTrialsResponse]:
+        """Lists the trials of an index, newest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+
+    def Autotune(
+        self,
+        request: _trial_pb2.AutotuneRequest,
+        context: _aio.ServicerContext[_trial_pb2.AutotuneRequest, _abc.Awaitable[_trial_pb2.AutotuneResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.AutotuneResponse]:
+        """Starts a job that tries a grid of parameters. The winner has the best recall, then the best p50, and at
+        least the minimum recall; else nobody wins. Not idempotent. Fails as RunTrial does.
+        """
+
+    def PromoteTrial(
+        self,
+        request: _trial_pb2.PromoteTrialRequest,
+        context: _aio.ServicerContext[_trial_pb2.PromoteTrialRequest, _abc.Awaitable[_trial_pb2.PromoteTrialResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.PromoteTrialResponse]:
+        """Gives an index the parameters of a trial and starts the rebuild. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND, TRIAL_NOT_FOUND); FAILED_PRECONDITION (RECALL_TOO_LOW, INDEX_HAS_JOB).
+        """
+
+    def RollbackPromotion(
+        self,
+        request: _trial_pb2.RollbackPromotionRequest,
+        context: _aio.ServicerContext[_trial_pb2.RollbackPromotionRequest, _abc.Awaitable[_trial_pb2.RollbackPromotionResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.RollbackPromotionResponse]:
+        """Takes the last promotion back and starts the rebuild; past the oldest the index has its first
+        parameters again. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK, INDEX_HAS_JOB).
+        """
+
+    def ListPromotions(
+        self,
+        request: _trial_pb2.ListPromotionsRequest,
+        context: _aio.ServicerContext[_trial_pb2.ListPromotionsRequest, _abc.Awaitable[_trial_pb2.ListPromotionsResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.ListPromotionsResponse]:
+        """Lists the promotions of an index, latest first. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
+
+    def GetAgent(
+        self,
+        request: _trial_pb2.GetAgentRequest,
+        context: _aio.ServicerContext[_trial_pb2.GetAgentRequest, _abc.Awaitable[_trial_pb2.GetAgentResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.GetAgentResponse]:
+        """Returns what the autotune agent does and did. No side effects."""
+
+    def RunAgent(
+        self,
+        request: _trial_pb2.RunAgentRequest,
+        context: _aio.ServicerContext[_trial_pb2.RunAgentRequest, _abc.Awaitable[_trial_pb2.RunAgentResponse]],
+    ) -> _abc.Awaitable[_trial_pb2.RunAgentResponse]:
+        """Wakes the autotune agent for one index; its rate limit holds. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND).
+        """
+
+    def GetJob(
+        self,
+        request: _operation_pb2.GetJobRequest,
+        context: _aio.ServicerContext[_operation_pb2.GetJobRequest, _abc.Awaitable[_operation_pb2.GetJobResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.GetJobResponse]:
+        """Returns a job. No side effects. NOT_FOUND (JOB_NOT_FOUND)."""
+
+    def WatchJob(
+        self,
+        request: _operation_pb2.WatchJobRequest,
+        context: _aio.ServicerContext[_operation_pb2.WatchJobRequest, _abc.AsyncIterator[_operation_pb2.WatchJobResponse]],
+    ) -> _abc.AsyncIterator[_operation_pb2.WatchJobResponse]:
+        """Streams a job's state whenever it changes, until it ends. No side effects.
+
+        NOT_FOUND (JOB_NOT_FOUND).
+        """
+
+    def ListJobs(
+        self,
+        request: _operation_pb2.ListJobsRequest,
+        context: _aio.ServicerContext[_operation_pb2.ListJobsRequest, _abc.Awaitable[_operation_pb2.ListJobsResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.ListJobsResponse]:
+        """Lists jobs, newest first. No side effects. INVALID_ARGUMENT for a bad page token."""
+
+    def CancelJob(
+        self,
+        request: _operation_pb2.CancelJobRequest,
+        context: _aio.ServicerContext[_operation_pb2.CancelJobRequest, _abc.Awaitable[_operation_pb2.CancelJobResponse]],
+    ) -> _abc.Awaitable[_operation_pb2.CancelJobResponse]:
+        """Cancels a job; one that has ended stays as it is. Idempotent. NOT_FOUND (JOB_NOT_FOUND)."""
 
 def add_VectorServiceServicer_to_server(servicer: VectorServiceServicer, server: _aio.Server) -> None: ...
