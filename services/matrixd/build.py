@@ -18,13 +18,13 @@ from lakehouse.vector.v1 import vector_pb2
 from services.matrixd.corpora import Corpora
 from services.matrixd.datasets import Dataset, Datasets
 from services.matrixd.errors import RowsFailed
-from services.matrixd.jobs import Progress
 from services.matrixd.plan import Plan
 from services.matrixd.rows import Mapped, Piece, RowMapper
 from services.matrixd.spool import Spool
 from services.matrixd.sql import select_columns
 from services.matrixd.texts import Texts, Vectors
 from services.runtime.errors import InvalidArgument, ResourceExhausted, Unavailable
+from services.runtime.jobs.jobs import Progress
 from services.runtime.threads import Threads
 
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from services.matrixd.build import Build, Neighbours, Target
 from services.matrixd.corpora import CORPUS, CorpusInfo
 from services.matrixd.datasets import Dataset
 from services.matrixd.errors import BuildRunning, CorpusConflict, SharedIds
-from services.matrixd.job import Job
-from services.matrixd.jobs import Jobs
 from services.matrixd.plan import BuildRequest, Plan, make_plan
 from services.matrixd.sql import select_columns
 from services.matrixd.texts import Vectors
 from services.matrixd.values import as_text
 from services.runtime.errors import Violation
+from services.runtime.jobs.job import Job
+from services.runtime.jobs.jobs import Jobs
 from services.runtime.names import same_name
 from services.runtime.threads import Threads
 

@@ -54,12 +54,6 @@ class PlaybookNotFound(NotFound):
     reason = "PLAYBOOK_NOT_FOUND"
 
 
-class JobNotFound(NotFound):
-    """There is no such job, or it is so old that it was forgotten."""
-
-    reason = "JOB_NOT_FOUND"
-
-
 class CorpusConflict(AlreadyExists):
     """The corpus to build is there and was made from something else."""
 

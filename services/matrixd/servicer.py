@@ -22,8 +22,6 @@ from services.matrixd.config import MatrixConfig
 from services.matrixd.corpora import Corpora
 from services.matrixd.datasets import Datasets
 from services.matrixd.downgrade import decide, force_from
-from services.matrixd.job_store import JobStore
-from services.matrixd.jobs import Jobs
 from services.matrixd.limits import LimitTable
 from services.matrixd.recorder import Recorder
 from services.matrixd.relevance import sort_chunks
@@ -31,6 +29,9 @@ from services.matrixd.search import Searcher
 from services.matrixd.texts import Texts
 from services.matrixd.unsupported import refuse_options
 from services.runtime.durable import make_directory
+from services.runtime.jobs.jobs import Jobs
+from services.runtime.jobs.message import job_message
+from services.runtime.jobs.store import JobStore
 from services.runtime.paging import decode_token, encode_token, page_size
 from services.runtime.threads import Threads
 
@@ -137,24 +138,22 @@ class MatrixServicer(matrix_pb2_grpc.MatrixServiceServicer):
         self, request: corpus_pb2.BuildCorpusRequest, context: Context
     ) -> corpus_pb2.BuildCorpusResponse:
         job = await self._builder.start(messages.build_from(request))
-        return corpus_pb2.BuildCorpusResponse(job=messages.job_message(job))
+        return corpus_pb2.BuildCorpusResponse(job=job_message(job))
 
     async def GetJob(self, request: corpus_pb2.GetJobRequest, context: Context) -> corpus_pb2.GetJobResponse:
-        return corpus_pb2.GetJobResponse(job=messages.job_message(self._jobs.get(request.job_id)))
+        return corpus_pb2.GetJobResponse(job=job_message(self._jobs.get(request.job_id)))
 
     async def WatchJob(
         self, request: corpus_pb2.WatchJobRequest, context: Context
     ) -> AsyncGenerator[corpus_pb2.WatchJobResponse, None]:
         async with aclosing(self._jobs.watch(request.job_id)) as states:
             async for job in states:
-                yield corpus_pb2.WatchJobResponse(job=messages.job_message(job))
+                yield corpus_pb2.WatchJobResponse(job=job_message(job))
 
     async def ListJobs(self, request: corpus_pb2.ListJobsRequest, context: Context) -> corpus_pb2.ListJobsResponse:
         size = page_size(request.page_size, _PAGE, _LARGEST_PAGE)
         jobs, last = self._jobs.page(size, decode_token(request.page_token))
-        return corpus_pb2.ListJobsResponse(
-            jobs=[messages.job_message(job) for job in jobs], next_page_token=encode_token(last)
-        )
+        return corpus_pb2.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=encode_token(last))
 
     async def CancelJob(self, request: corpus_pb2.CancelJobRequest, context: Context) -> corpus_pb2.CancelJobResponse:
-        return corpus_pb2.CancelJobResponse(job=messages.job_message(await self._jobs.cancel(request.job_id)))
+        return corpus_pb2.CancelJobResponse(job=job_message(await self._jobs.cancel(request.job_id)))

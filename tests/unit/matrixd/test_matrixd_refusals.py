@@ -20,9 +20,6 @@ from services.matrixd.build import Build, Neighbours, Target
 from services.matrixd.corpora import Corpora, search_error
 from services.matrixd.datasets import Dataset, Datasets
 from services.matrixd.errors import CorpusFailed, CorpusNotFound
-from services.matrixd.job import Job
-from services.matrixd.job_store import JobStore
-from services.matrixd.jobs import Jobs
 from services.matrixd.plan import BuildRequest, make_plan
 from services.matrixd.texts import Texts
 from services.matrixd.together import together
@@ -36,6 +33,9 @@ from services.runtime.errors import (
     Unavailable,
     Violation,
 )
+from services.runtime.jobs.job import Job
+from services.runtime.jobs.jobs import Jobs
+from services.runtime.jobs.store import JobStore
 from services.runtime.threads import Threads
 
 ROWS = 40

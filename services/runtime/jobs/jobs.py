@@ -17,14 +17,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.matrixd.errors import JobNotFound
-from services.matrixd.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, SUCCEEDED, Job, JobError
-from services.matrixd.job_store import JobStore
-from services.matrixd.progress import Meter
-from services.runtime.errors import Internal, ServiceError
+from services.runtime.errors import Internal, NotFound, ServiceError
+from services.runtime.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, SUCCEEDED, Job, JobError
+from services.runtime.jobs.progress import Meter
+from services.runtime.jobs.store import JobStore
 from services.runtime.threads import Threads
 
 log = logging.getLogger(__name__)
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or it is so old that it was forgotten."""
+
+    reason = "JOB_NOT_FOUND"
+
 
 MAX_FAILURES = 10
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from services.matrixd.errors import JobNotFound, RowsFailed
-from services.matrixd.job import Job, JobError, decode, encode
-from services.matrixd.job_store import JobStore
-from services.matrixd.jobs import Jobs, Progress
-from services.matrixd.progress import Meter
+from services.matrixd.errors import RowsFailed
+from services.runtime.jobs.job import Job, JobError, decode, encode
+from services.runtime.jobs.jobs import JobNotFound, Jobs, Progress
+from services.runtime.jobs.progress import Meter
+from services.runtime.jobs.store import JobStore
 from services.runtime.threads import Threads
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from services.matrixd.job import Job, decode, encode
 from services.runtime.durable import atomic_write, make_directory, remove_file, sweep_temporaries
+from services.runtime.jobs.job import Job, decode, encode
 
 log = logging.getLogger(__name__)
 
