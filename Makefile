@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTS ?= tests
+PARTS ?=
 
 .PHONY: help setup demo test check gen bench
 
@@ -35,5 +36,8 @@ gen: setup ## Generate gen/ from proto/, and the pages of docs that show the cod
 	@$(BIN)/python proto/generate.py
 	@$(BIN)/python -m docs.tables
 
-bench: setup ## Measure side by side against baselines; prints a table, writes bench/results/latest.json
-	@$(BIN)/python -m bench
+bench: setup .venv-peers/.ready ## Measure side by side against baselines; prints a table, writes bench/results/latest.json
+	@$(BIN)/python -m bench $(PARTS)
+
+.venv-peers/.ready: bench/peers.lock
+	@bash deploy/peers.sh

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from bench import csv_data, ingest, legs, report, search, sql
+from bench import adds, csv_data, ingest, large, legs, report, search, sql, vectors
 from bench.stack import running_stack
 
 ROWS = 500_000
 STATEMENT = 'SELECT role, count(*), avg(hourly_rate) FROM "bench" GROUP BY role ORDER BY role'
-PARTS = ("search", "ingest", "legs")
+PARTS = ("search", "ingest", "legs", "vectors", "adds", "large")
 
 
 async def measure(parts: list[str]) -> list[report.Row]:
@@ -25,6 +26,12 @@ async def measure(parts: list[str]) -> list[report.Row]:
     if "search" in parts:
         with running_stack() as stack:
             rows += await search.measure(stack)
+    if "vectors" in parts:
+        rows += await _vectors()
+    if "adds" in parts:
+        rows += await adds.measure()
+    if "large" in parts:
+        rows += await large.measure()
     if "ingest" in parts:
         with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, running_stack() as stack:
             source = Path(folder) / "workers.csv"
@@ -32,6 +39,15 @@ async def measure(parts: list[str]) -> list[report.Row]:
             rows += await ingest.measure(stack, source)
             rows += await sql.measure(stack, ingest.DATASET, source.with_name("plain.parquet"), STATEMENT)
     return sorted(rows, key=lambda row: row.name)
+
+
+async def _vectors() -> list[report.Row]:
+    with running_stack() as stack:
+        rows = await vectors.measure(stack, times_chroma=3)
+    with running_stack("--mesh") as stack:
+        meshed = await vectors.measure(stack, times_chroma=4)
+    spread = [replace(row, name=f"{row.name}, a process each") for row in meshed if "REST" in row.name]
+    return rows + spread
 
 
 def main() -> None:

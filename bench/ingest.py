@@ -30,7 +30,7 @@ DATASET = "bench"
 
 
 async def measure(stack: BenchStack, source: Path) -> list[report.Row]:
-    """Rows (c). Leaves the dataset `bench` in the mesh and pyarrow's `plain.parquet` beside the source."""
+    """Leaves the dataset `bench` in the mesh and pyarrow's `plain.parquet` beside the source."""
     idle = stack.process.memory_info().rss
     warm = await _over_grpc(stack, source, DATASET)
     types = {column.name: column.type for column in warm.columns}
@@ -43,9 +43,9 @@ async def measure(stack: BenchStack, source: Path) -> list[report.Row]:
             rest.append(await asyncio.to_thread(_timed_rest, stack, source, f"rest-{number}"))
         peaks.append(peak[0])
     return [
-        report.at_most("(c) ingest over gRPC / pyarrow", grpc, plain, 1.8, "s"),
-        report.at_most("(c) ingest over REST / pyarrow", rest, plain, 2.5, "s"),
-        report.limit("(c) peak memory above idle", max(peaks), 450, "MiB"),
+        report.at_most("ingest over gRPC / pyarrow", grpc, plain, 1.8, "s"),
+        report.at_most("ingest over REST / pyarrow", rest, plain, 2.5, "s"),
+        report.limit("peak memory above idle", max(peaks), 450, "MiB"),
     ]
 
 

@@ -34,7 +34,7 @@ class Version(CatalogServiceServicer):
 
 
 async def measure() -> list[report.Row]:
-    """Row (e)."""
+    """One call of the smallest method."""
     handlers = guarded(partial(add_CatalogServiceServicer_to_server, Version()), AuthConfig())
     local, socket = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +47,7 @@ async def measure() -> list[report.Row]:
                     local.append(times[0])
                     socket.append(times[1])
         await server.stop(None)
-    return [report.at_most("(e) local leg / unix socket, one call", local, socket, 0.10, "us")]
+    return [report.at_most("local leg / unix socket, one call", local, socket, 0.10, "us")]
 
 
 async def _serve(handlers: dict[str, Any], address: str) -> aio.Server:

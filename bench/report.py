@@ -46,6 +46,24 @@ def difference(name: str, values: Sequence[float], baselines: Sequence[float], m
     return _row(name, values, baselines, ratio, f"adds <= {most:g} {unit}, adds {added:.2f}", unit, added <= most)
 
 
+def beside(name: str, values: Sequence[float], baselines: Sequence[float], unit: str) -> Row:
+    """A row that only shows two figures beside each other. The samples are pairs, measured in turn."""
+    return _row(name, values, baselines, _median_ratio(values, baselines), "shown", unit, True)
+
+
+def least(name: str, value: float, target: float) -> Row:
+    """A row about one share and what it must reach."""
+    return Row(
+        name=name,
+        value=value,
+        baseline=target,
+        ratio=value / target,
+        target=f">= {target:g}",
+        unit="",
+        met=value >= target,
+    )
+
+
 def limit(name: str, value: float, most: float, unit: str) -> Row:
     """A row about one figure and its limit."""
     return Row(
@@ -76,9 +94,13 @@ def show(rows: Sequence[Row]) -> None:
     for column in ("name", "value", "baseline", "ratio", "target", "unit", "met"):
         table.add_column(column, justify="left" if column in ("name", "target", "unit") else "right")
     for row in rows:
-        figures = (f"{row.value:,.1f}", f"{row.baseline:,.1f}", f"{row.ratio:.3f}")
+        figures = (_figure(row.value), _figure(row.baseline), f"{row.ratio:.3f}")
         table.add_row(row.name, *figures, row.target, row.unit, "yes" if row.met else "NO")
     Console(width=None).print(table)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.4f}" if value < 10 else f"{value:,.1f}"
 
 
 def write(rows: Sequence[Row]) -> None:

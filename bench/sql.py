@@ -16,7 +16,7 @@ MOST_ADDED_MS = 4.0
 
 
 async def measure(stack: BenchStack, dataset: str, parquet: Path, statement: str) -> list[report.Row]:
-    """Row (d). `parquet` holds the rows of `dataset`; the statement names the dataset."""
+    """One GROUP BY. `parquet` holds the rows of `dataset`; the statement names the dataset."""
     connection = await load.HttpConnection.open("127.0.0.1", stack.port_base)
     database = duckdb.connect()
     view = statement.replace(f'"{dataset}"', f"read_parquet('{parquet}')")
@@ -35,4 +35,4 @@ async def measure(stack: BenchStack, dataset: str, parquet: Path, statement: str
     expected = database.execute(f"SELECT count(*) FROM ({view})").fetchall()[0][0]
     if orjson.loads(answer)["row_count"] != expected:
         raise RuntimeError("the mesh and DuckDB disagree about the answer")
-    return [report.difference("(d) POST /v1/sql GROUP BY / DuckDB", served, embedded, MOST_ADDED_MS, "ms")]
+    return [report.difference("POST /v1/sql GROUP BY / DuckDB", served, embedded, MOST_ADDED_MS, "ms")]

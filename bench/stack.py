@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,21 +23,35 @@ class BenchStack:
 
     port_base: int
     process: psutil.Process
+    data: Path
 
     def address(self, name: str) -> str:
         """`host:port` of a daemon, or of the gateway."""
         offset = 0 if name == "gateway" else BY_NAME[name].offset
         return f"127.0.0.1:{self.port_base + offset}"
 
+    def stop(self) -> None:
+        """Stops the mesh before its time; its data stays until the end of the block."""
+        detached.stop(self.data, lambda _: None)
+
+    async def wait_until_idle(self) -> None:
+        """Lets background work finish, so that a steady state is measured."""
+        async with asyncio.timeout(600):
+            self.process.cpu_percent()
+            quiet = 0
+            while quiet < 2:
+                await asyncio.sleep(1)
+                quiet = quiet + 1 if self.process.cpu_percent() < 10 else 0
+
 
 @contextmanager
-def running_stack() -> Iterator[BenchStack]:
-    """Starts `lakehouse up` (one process and Envoy) and ends it after the block."""
-    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
+def running_stack(*arguments: str, parent: Path | None = None) -> Iterator[BenchStack]:
+    """Starts `lakehouse up` (one process and Envoy) and ends it after the block; `parent` is where its data goes."""
+    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-", dir=parent) as folder:
         data, base = Path(folder), free_port_base()
         environ = {**os.environ, "LAKEHOUSE_MESH_DATA": folder, "LAKEHOUSE_MESH_PORT_BASE": str(base)}
-        state = detached.start(data, [], environ)
+        state = detached.start(data, list(arguments), environ)
         try:
-            yield BenchStack(base, psutil.Process(state.owner.pid))
+            yield BenchStack(base, psutil.Process(state.owner.pid), data)
         finally:
             detached.stop(data, lambda _: None)

@@ -117,7 +117,7 @@ class Guard:
         return wrapped
 
     def _wrap_one(self, method: Method, handler: Any) -> Any:
-        serializer = handler.response_serializer
+        serializer = _serialize if handler.response_serializer else None
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         if behaviour.__module__.endswith("_pb2_grpc"):
             # The generated base class answers: this daemon does not implement the method.
@@ -191,6 +191,11 @@ class Guard:
                 await _fail(error, context)
 
         return handle
+
+
+def _serialize(message: Message) -> bytes:
+    # Not the method of one class: an answer may be a message that stands for it (`encoded.py`).
+    return message.SerializeToString()
 
 
 def _parse(method: Method, data: bytes, bucket: str, check: bool = True) -> Any:

@@ -6,6 +6,7 @@ import warnings
 from lakehouse.matrix.v1 import corpus_pb2 as lakehouse_dot_matrix_dot_v1_dot_corpus__pb2
 from lakehouse.matrix.v1 import playbook_pb2 as lakehouse_dot_matrix_dot_v1_dot_playbook__pb2
 from lakehouse.matrix.v1 import search_pb2 as lakehouse_dot_matrix_dot_v1_dot_search__pb2
+from lakehouse.matrix.v1 import tuning_pb2 as lakehouse_dot_matrix_dot_v1_dot_tuning__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -116,6 +117,46 @@ class MatrixServiceStub:
                 '/lakehouse.matrix.v1.MatrixService/CancelJob',
                 request_serializer=lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
+        self.RateAnswers = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/RateAnswers',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersResponse.FromString,
+                _registered_method=True)
+        self.MergePlaybooks = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/MergePlaybooks',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksResponse.FromString,
+                _registered_method=True)
+        self.SweepPlaybook = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/SweepPlaybook',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookResponse.FromString,
+                _registered_method=True)
+        self.RunExperiment = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/RunExperiment',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentResponse.FromString,
+                _registered_method=True)
+        self.ListExperiments = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/ListExperiments',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsResponse.FromString,
+                _registered_method=True)
+        self.PromoteExperiment = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/PromoteExperiment',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentResponse.FromString,
+                _registered_method=True)
+        self.GetTuning = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/GetTuning',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningResponse.FromString,
+                _registered_method=True)
+        self.RollbackTuning = channel.unary_unary(
+                '/lakehouse.matrix.v1.MatrixService/RollbackTuning',
+                request_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningRequest.SerializeToString,
+                response_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningResponse.FromString,
                 _registered_method=True)
 
 
@@ -257,6 +298,76 @@ class MatrixServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RateAnswers(self, request, context):
+        """Rates answers to a question from 1 to 5. No side effects.
+
+        INVALID_ARGUMENT for a rubric without expected fields; NOT_FOUND (CORPUS_NOT_FOUND); UNIMPLEMENTED
+        (JUDGE_NOT_AVAILABLE) for a judge that this release does not have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergePlaybooks(self, request, context):
+        """Copies the entries of one playbook into another, or hands them over. Idempotent.
+
+        INVALID_ARGUMENT for merging a playbook with itself; NOT_FOUND (CORPUS_NOT_FOUND); FAILED_PRECONDITION
+        (MIXED_MODELS) when they were embedded by different models.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SweepPlaybook(self, request, context):
+        """Retires the entries whose answers have left the data, and revives those whose answers are back.
+        Idempotent. NOT_FOUND (CORPUS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunExperiment(self, request, context):
+        """Starts a job that tries a change of ranking in shadow. Not idempotent.
+
+        INVALID_ARGUMENT for fewer than 20 questions; NOT_FOUND (CORPUS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExperiments(self, request, context):
+        """Lists the experiments, newest first. No side effects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteExperiment(self, request, context):
+        """Makes the change of an experiment count for every search. Idempotent.
+
+        NOT_FOUND (EXPERIMENT_NOT_FOUND); FAILED_PRECONDITION (NOT_PROMOTABLE) when the evidence does not
+        exclude that nothing improves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTuning(self, request, context):
+        """Returns how searches rank when their request does not say. No side effects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackTuning(self, request, context):
+        """Goes back to what counted before the last promotion. Not idempotent.
+
+        FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MatrixServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -339,6 +450,46 @@ def add_MatrixServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobRequest.FromString,
                     response_serializer=lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RateAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RateAnswers,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersResponse.SerializeToString,
+            ),
+            'MergePlaybooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergePlaybooks,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksResponse.SerializeToString,
+            ),
+            'SweepPlaybook': grpc.unary_unary_rpc_method_handler(
+                    servicer.SweepPlaybook,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookResponse.SerializeToString,
+            ),
+            'RunExperiment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunExperiment,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentResponse.SerializeToString,
+            ),
+            'ListExperiments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExperiments,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsResponse.SerializeToString,
+            ),
+            'PromoteExperiment': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteExperiment,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentResponse.SerializeToString,
+            ),
+            'GetTuning': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTuning,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningResponse.SerializeToString,
+            ),
+            'RollbackTuning': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackTuning,
+                    request_deserializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningRequest.FromString,
+                    response_serializer=lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -774,6 +925,222 @@ class MatrixService:
             '/lakehouse.matrix.v1.MatrixService/CancelJob',
             lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobRequest.SerializeToString,
             lakehouse_dot_matrix_dot_v1_dot_corpus__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/RateAnswers',
+            lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_search__pb2.RateAnswersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergePlaybooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/MergePlaybooks',
+            lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.MergePlaybooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SweepPlaybook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/SweepPlaybook',
+            lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_playbook__pb2.SweepPlaybookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunExperiment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/RunExperiment',
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RunExperimentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExperiments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/ListExperiments',
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.ListExperimentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteExperiment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/PromoteExperiment',
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.PromoteExperimentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTuning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/GetTuning',
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.GetTuningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackTuning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lakehouse.matrix.v1.MatrixService/RollbackTuning',
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningRequest.SerializeToString,
+            lakehouse_dot_matrix_dot_v1_dot_tuning__pb2.RollbackTuningResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from lakehouse.matrix.v1 import corpus_pb2 as _corpus_pb2
 from lakehouse.matrix.v1 import playbook_pb2 as _playbook_pb2
 from lakehouse.matrix.v1 import search_pb2 as _search_pb2
+from lakehouse.matrix.v1 import tuning_pb2 as _tuning_pb2
 
 
 GRPC_GENERATED_VERSION: str
@@ -79,6 +80,42 @@ class MatrixServiceStub:
     """Lists jobs, newest first. No side effects. INVALID_ARGUMENT for a bad page token."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_corpus_pb2.CancelJobRequest, _corpus_pb2.CancelJobResponse]
     """Cancels a job; one that has ended stays as it is. Idempotent. NOT_FOUND (JOB_NOT_FOUND)."""
+    RateAnswers: _aio.UnaryUnaryMultiCallable[_search_pb2.RateAnswersRequest, _search_pb2.RateAnswersResponse]
+    """Rates answers to a question from 1 to 5. No side effects.
+
+    INVALID_ARGUMENT for a rubric without expected fields; NOT_FOUND (CORPUS_NOT_FOUND); UNIMPLEMENTED
+    (JUDGE_NOT_AVAILABLE) for a judge that this release does not have.
+    """
+    MergePlaybooks: _aio.UnaryUnaryMultiCallable[_playbook_pb2.MergePlaybooksRequest, _playbook_pb2.MergePlaybooksResponse]
+    """Copies the entries of one playbook into another, or hands them over. Idempotent.
+
+    INVALID_ARGUMENT for merging a playbook with itself; NOT_FOUND (CORPUS_NOT_FOUND); FAILED_PRECONDITION
+    (MIXED_MODELS) when they were embedded by different models.
+    """
+    SweepPlaybook: _aio.UnaryUnaryMultiCallable[_playbook_pb2.SweepPlaybookRequest, _playbook_pb2.SweepPlaybookResponse]
+    """Retires the entries whose answers have left the data, and revives those whose answers are back.
+    Idempotent. NOT_FOUND (CORPUS_NOT_FOUND).
+    """
+    RunExperiment: _aio.UnaryUnaryMultiCallable[_tuning_pb2.RunExperimentRequest, _tuning_pb2.RunExperimentResponse]
+    """Starts a job that tries a change of ranking in shadow. Not idempotent.
+
+    INVALID_ARGUMENT for fewer than 20 questions; NOT_FOUND (CORPUS_NOT_FOUND).
+    """
+    ListExperiments: _aio.UnaryUnaryMultiCallable[_tuning_pb2.ListExperimentsRequest, _tuning_pb2.ListExperimentsResponse]
+    """Lists the experiments, newest first. No side effects."""
+    PromoteExperiment: _aio.UnaryUnaryMultiCallable[_tuning_pb2.PromoteExperimentRequest, _tuning_pb2.PromoteExperimentResponse]
+    """Makes the change of an experiment count for every search. Idempotent.
+
+    NOT_FOUND (EXPERIMENT_NOT_FOUND); FAILED_PRECONDITION (NOT_PROMOTABLE) when the evidence does not
+    exclude that nothing improves.
+    """
+    GetTuning: _aio.UnaryUnaryMultiCallable[_tuning_pb2.GetTuningRequest, _tuning_pb2.GetTuningResponse]
+    """Returns how searches rank when their request does not say. No side effects."""
+    RollbackTuning: _aio.UnaryUnaryMultiCallable[_tuning_pb2.RollbackTuningRequest, _tuning_pb2.RollbackTuningResponse]
+    """Goes back to what counted before the last promotion. Not idempotent.
+
+    FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK).
+    """
 
 class MatrixServiceServicer:
     """Hands over the right slice of knowledge. A corpus is a vector index; a playbook is one too."""
@@ -224,5 +261,81 @@ class MatrixServiceServicer:
         context: _aio.ServicerContext[_corpus_pb2.CancelJobRequest, _abc.Awaitable[_corpus_pb2.CancelJobResponse]],
     ) -> _abc.Awaitable[_corpus_pb2.CancelJobResponse]:
         """Cancels a job; one that has ended stays as it is. Idempotent. NOT_FOUND (JOB_NOT_FOUND)."""
+
+    def RateAnswers(
+        self,
+        request: _search_pb2.RateAnswersRequest,
+        context: _aio.ServicerContext[_search_pb2.RateAnswersRequest, _abc.Awaitable[_search_pb2.RateAnswersResponse]],
+    ) -> _abc.Awaitable[_search_pb2.RateAnswersResponse]:
+        """Rates answers to a question from 1 to 5. No side effects.
+
+        INVALID_ARGUMENT for a rubric without expected fields; NOT_FOUND (CORPUS_NOT_FOUND); UNIMPLEMENTED
+        (JUDGE_NOT_AVAILABLE) for a judge that this release does not have.
+        """
+
+    def MergePlaybooks(
+        self,
+        request: _playbook_pb2.MergePlaybooksRequest,
+        context: _aio.ServicerContext[_playbook_pb2.MergePlaybooksRequest, _abc.Awaitable[_playbook_pb2.MergePlaybooksResponse]],
+    ) -> _abc.Awaitable[_playbook_pb2.MergePlaybooksResponse]:
+        """Copies the entries of one playbook into another, or hands them over. Idempotent.
+
+        INVALID_ARGUMENT for merging a playbook with itself; NOT_FOUND (CORPUS_NOT_FOUND); FAILED_PRECONDITION
+        (MIXED_MODELS) when they were embedded by different models.
+        """
+
+    def SweepPlaybook(
+        self,
+        request: _playbook_pb2.SweepPlaybookRequest,
+        context: _aio.ServicerContext[_playbook_pb2.SweepPlaybookRequest, _abc.Awaitable[_playbook_pb2.SweepPlaybookResponse]],
+    ) -> _abc.Awaitable[_playbook_pb2.SweepPlaybookResponse]:
+        """Retires the entries whose answers have left the data, and revives those whose answers are back.
+        Idempotent. NOT_FOUND (CORPUS_NOT_FOUND).
+        """
+
+    def RunExperiment(
+        self,
+        request: _tuning_pb2.RunExperimentRequest,
+        context: _aio.ServicerContext[_tuning_pb2.RunExperimentRequest, _abc.Awaitable[_tuning_pb2.RunExperimentResponse]],
+    ) -> _abc.Awaitable[_tuning_pb2.RunExperimentResponse]:
+        """Starts a job that tries a change of ranking in shadow. Not idempotent.
+
+        INVALID_ARGUMENT for fewer than 20 questions; NOT_FOUND (CORPUS_NOT_FOUND).
+        """
+
+    def ListExperiments(
+        self,
+        request: _tuning_pb2.ListExperimentsRequest,
+        context: _aio.ServicerContext[_tuning_pb2.ListExperimentsRequest, _abc.Awaitable[_tuning_pb2.ListExperimentsResponse]],
+    ) -> _abc.Awaitable[_tuning_pb2.ListExperimentsResponse]:
+        """Lists the experiments, newest first. No side effects."""
+
+    def PromoteExperiment(
+        self,
+        request: _tuning_pb2.PromoteExperimentRequest,
+        context: _aio.ServicerContext[_tuning_pb2.PromoteExperimentRequest, _abc.Awaitable[_tuning_pb2.PromoteExperimentResponse]],
+    ) -> _abc.Awaitable[_tuning_pb2.PromoteExperimentResponse]:
+        """Makes the change of an experiment count for every search. Idempotent.
+
+        NOT_FOUND (EXPERIMENT_NOT_FOUND); FAILED_PRECONDITION (NOT_PROMOTABLE) when the evidence does not
+        exclude that nothing improves.
+        """
+
+    def GetTuning(
+        self,
+        request: _tuning_pb2.GetTuningRequest,
+        context: _aio.ServicerContext[_tuning_pb2.GetTuningRequest, _abc.Awaitable[_tuning_pb2.GetTuningResponse]],
+    ) -> _abc.Awaitable[_tuning_pb2.GetTuningResponse]:
+        """Returns how searches rank when their request does not say. No side effects."""
+
+    def RollbackTuning(
+        self,
+        request: _tuning_pb2.RollbackTuningRequest,
+        context: _aio.ServicerContext[_tuning_pb2.RollbackTuningRequest, _abc.Awaitable[_tuning_pb2.RollbackTuningResponse]],
+    ) -> _abc.Awaitable[_tuning_pb2.RollbackTuningResponse]:
+        """Goes back to what counted before the last promotion. Not idempotent.
+
+        FAILED_PRECONDITION (NOTHING_TO_ROLL_BACK).
+        """
 
 def add_MatrixServiceServicer_to_server(servicer: MatrixServiceServicer, server: _aio.Server) -> None: ...

@@ -35,6 +35,10 @@ class Playbook(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    RETIRED_AT_FIELD_NUMBER: _builtins.int
+    RETIRED_REASON_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     playbook_id: _builtins.str
     """SHA-256 over question, corpus and answer id, separated by 0x1f."""
     query_text: _builtins.str
@@ -51,6 +55,12 @@ class Playbook(_message.Message):
     """Who said so."""
     role: _builtins.str
     """The role it was for; empty when it was for none."""
+    dataset_version: _builtins.int
+    """The catalog version of the dataset behind the answer's corpus when it was recorded; 0 when unknown."""
+    retired_reason: _builtins.str
+    """Why it was retired."""
+    weight: _builtins.float
+    """What decay has left of its score, 0 to 1."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free words."""
@@ -58,6 +68,10 @@ class Playbook(_message.Message):
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
+
+    @_builtins.property
+    def retired_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was retired, because the answer left the data; absent while it counts."""
 
     def __init__(
         self,
@@ -72,10 +86,14 @@ class Playbook(_message.Message):
         role: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        dataset_version: _builtins.int = ...,
+        retired_at: _timestamp_pb2.Timestamp | None = ...,
+        retired_reason: _builtins.str = ...,
+        weight: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "retired_at", b"retired_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_corpus", b"answer_corpus", "answer_id", b"answer_id", "judged_by", b"judged_by", "outcome", b"outcome", "playbook_id", b"playbook_id", "query_text", b"query_text", "recorded_at", b"recorded_at", "role", b"role", "score", b"score", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_corpus", b"answer_corpus", "answer_id", b"answer_id", "dataset_version", b"dataset_version", "judged_by", b"judged_by", "outcome", b"outcome", "playbook_id", b"playbook_id", "query_text", b"query_text", "recorded_at", b"recorded_at", "retired_at", b"retired_at", "retired_reason", b"retired_reason", "role", b"role", "score", b"score", "tags", b"tags", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,7 +123,7 @@ class PlaybookEntry(_message.Message):
     score: _builtins.float
     """How good it was, 0 to 1; 1 when absent."""
     outcome: _builtins.str
-    """Whether it was right; `accepted` when empty. Rejected answers are remembered, never boosted."""
+    """Whether it was right; `accepted` when empty. A rejected answer is moved away, never boosted."""
     judged_by: _builtins.str
     """Who said so: a person, a validator, a judge."""
     role: _builtins.str
@@ -163,7 +181,7 @@ class RecordPlaybookRequest(_message.Message):
     score: _builtins.float
     """How good it was, 0 to 1; 1 when absent."""
     outcome: _builtins.str
-    """Whether it was right; `accepted` when empty. Rejected answers are remembered, never boosted."""
+    """Whether it was right; `accepted` when empty. A rejected answer is moved away, never boosted."""
     judged_by: _builtins.str
     """Who said so: a person, a validator, a judge."""
     role: _builtins.str
@@ -329,22 +347,26 @@ class ListPlaybooksRequest(_message.Message):
     CORPUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_RETIRED_FIELD_NUMBER: _builtins.int
     corpus: _builtins.str
     """The playbook; `playbook_memory` when empty."""
     page_size: _builtins.int
     """The most entries to return: 100 when 0, at most 1,000."""
     page_token: _builtins.str
     """Where to go on: next_page_token of the page before."""
+    include_retired: _builtins.bool
+    """Lists retired entries too."""
     def __init__(
         self,
         *,
         corpus: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        include_retired: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "include_retired", b"include_retired", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,18 +433,24 @@ class DeletePlaybookResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAYBOOK_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def playbook(self) -> Global___Playbook:
         """The entry."""
+
+    @_builtins.property
+    def restored(self) -> Global___Playbook:
+        """The recording that it had replaced and that counts again; absent when there was none."""
 
     def __init__(
         self,
         *,
         playbook: Global___Playbook | None = ...,
+        restored: Global___Playbook | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook", "restored", b"restored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook", "restored", b"restored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,3 +519,119 @@ class RecordFeedbackResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordFeedbackResponse: _TypeAlias = RecordFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class MergePlaybooksRequest(_message.Message):
+    """Names two playbooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DEST_FIELD_NUMBER: _builtins.int
+    CLEAR_SOURCE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The playbook to copy from."""
+    dest: _builtins.str
+    """The playbook to copy to; it is made when there is none."""
+    clear_source: _builtins.bool
+    """Hands over: removes from the source what is in the destination afterwards."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        dest: _builtins.str = ...,
+        clear_source: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_source", b"clear_source", "dest", b"dest", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePlaybooksRequest: _TypeAlias = MergePlaybooksRequest  # noqa: Y015
+
+@_typing.final
+class MergePlaybooksResponse(_message.Message):
+    """Tells what was merged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    SOURCE_COUNT_FIELD_NUMBER: _builtins.int
+    DEST_COUNT_FIELD_NUMBER: _builtins.int
+    merged: _builtins.int
+    """Entries that were copied."""
+    skipped: _builtins.int
+    """Entries that were in the destination already."""
+    source_count: _builtins.int
+    """Entries in the source now."""
+    dest_count: _builtins.int
+    """Entries in the destination now."""
+    def __init__(
+        self,
+        *,
+        merged: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        source_count: _builtins.int = ...,
+        dest_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dest_count", b"dest_count", "merged", b"merged", "skipped", b"skipped", "source_count", b"source_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePlaybooksResponse: _TypeAlias = MergePlaybooksResponse  # noqa: Y015
+
+@_typing.final
+class SweepPlaybookRequest(_message.Message):
+    """Names a playbook whose answers are to be looked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The playbook; `playbook_memory` when empty."""
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepPlaybookRequest: _TypeAlias = SweepPlaybookRequest  # noqa: Y015
+
+@_typing.final
+class SweepPlaybookResponse(_message.Message):
+    """Tells what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
+    REVIVED_FIELD_NUMBER: _builtins.int
+    checked: _builtins.int
+    """Entries looked at."""
+    retired: _builtins.int
+    """Entries that were retired because their answer is gone."""
+    revived: _builtins.int
+    """Entries that count again because their answer is back."""
+    def __init__(
+        self,
+        *,
+        checked: _builtins.int = ...,
+        retired: _builtins.int = ...,
+        revived: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "retired", b"retired", "revived", b"revived"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepPlaybookResponse: _TypeAlias = SweepPlaybookResponse  # noqa: Y015

@@ -76,6 +76,7 @@ class JudgeGate(_message.Message):
     MINIMUM_RATING_FIELD_NUMBER: _builtins.int
     ORIGINAL_TEXT_FIELD_NUMBER: _builtins.int
     RATE_TOP_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     judge: _builtins.str
     """The judge; none when empty."""
     model: _builtins.str
@@ -86,6 +87,10 @@ class JudgeGate(_message.Message):
     """The caller's own words, when query_text is a parsed form of them."""
     rate_top: _builtins.bool
     """Rates the top hit too."""
+    @_builtins.property
+    def expected(self) -> _struct_pb2.Struct:
+        """The fields that a right answer's metadata has, for the rubric: a value, or a list all of which it has."""
+
     def __init__(
         self,
         *,
@@ -94,10 +99,11 @@ class JudgeGate(_message.Message):
         minimum_rating: _builtins.int | None = ...,
         original_text: _builtins.str = ...,
         rate_top: _builtins.bool = ...,
+        expected: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_rating", b"_minimum_rating", "minimum_rating", b"minimum_rating"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_rating", b"_minimum_rating", "expected", b"expected", "minimum_rating", b"minimum_rating"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_rating", b"_minimum_rating", "judge", b"judge", "minimum_rating", b"minimum_rating", "model", b"model", "original_text", b"original_text", "rate_top", b"rate_top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_rating", b"_minimum_rating", "expected", b"expected", "judge", b"judge", "minimum_rating", b"minimum_rating", "model", b"model", "original_text", b"original_text", "rate_top", b"rate_top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__minimum_rating: _TypeAlias = _typing.Literal["minimum_rating"]  # noqa: Y015
     _WhichOneofArgType__minimum_rating: _TypeAlias = _typing.Literal["_minimum_rating", b"_minimum_rating"]  # noqa: Y015
@@ -129,6 +135,8 @@ class SearchRequest(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     FUSION_FIELD_NUMBER: _builtins.int
     SQL_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_GUARD_FIELD_NUMBER: _builtins.int
     query_text: _builtins.str
     """The question."""
     k: _builtins.int
@@ -153,6 +161,12 @@ class SearchRequest(_message.Message):
     """What retrieves; `dense` when empty."""
     sql: _builtins.str
     """A SELECT whose first column holds the only ids to rank."""
+    where: _builtins.str
+    """A condition over the columns of the dataset behind each corpus; only rows that meet it are ranked."""
+    constraint_guard: _builtins.bool
+    """Refuses playbook entries whose question asks for something else than this one: another number or
+    date, a negation, another value of the corpora's metadata. True when absent.
+    """
     @_builtins.property
     def query_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The question as a vector of the corpora's model."""
@@ -198,11 +212,15 @@ class SearchRequest(_message.Message):
         retrieval: _builtins.str = ...,
         fusion: Global___Fusion | None = ...,
         sql: _builtins.str = ...,
+        where: _builtins.str = ...,
+        constraint_guard: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_inject_max_distance", b"_inject_max_distance", "_k", b"_k", "_per_corpus_k", b"_per_corpus_k", "_playbook_max_distance", b"_playbook_max_distance", "_playbook_top_k", b"_playbook_top_k", "filter", b"filter", "fusion", b"fusion", "inject_max_distance", b"inject_max_distance", "judge_gate", b"judge_gate", "k", b"k", "per_corpus_k", b"per_corpus_k", "playbook_max_distance", b"playbook_max_distance", "playbook_top_k", b"playbook_top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_constraint_guard", b"_constraint_guard", "_inject_max_distance", b"_inject_max_distance", "_k", b"_k", "_per_corpus_k", b"_per_corpus_k", "_playbook_max_distance", b"_playbook_max_distance", "_playbook_top_k", b"_playbook_top_k", "constraint_guard", b"constraint_guard", "filter", b"filter", "fusion", b"fusion", "inject_max_distance", b"inject_max_distance", "judge_gate", b"judge_gate", "k", b"k", "per_corpus_k", b"per_corpus_k", "playbook_max_distance", b"playbook_max_distance", "playbook_top_k", b"playbook_top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inject_max_distance", b"_inject_max_distance", "_k", b"_k", "_per_corpus_k", b"_per_corpus_k", "_playbook_max_distance", b"_playbook_max_distance", "_playbook_top_k", b"_playbook_top_k", "corpora", b"corpora", "exclude_ids", b"exclude_ids", "explain", b"explain", "filter", b"filter", "fusion", b"fusion", "inject_max_distance", b"inject_max_distance", "judge_gate", b"judge_gate", "k", b"k", "per_corpus_k", b"per_corpus_k", "playbook_corpus", b"playbook_corpus", "playbook_max_distance", b"playbook_max_distance", "playbook_top_k", b"playbook_top_k", "query_role", b"query_role", "query_text", b"query_text", "query_vector", b"query_vector", "retrieval", b"retrieval", "sql", b"sql", "use_playbook", b"use_playbook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_constraint_guard", b"_constraint_guard", "_inject_max_distance", b"_inject_max_distance", "_k", b"_k", "_per_corpus_k", b"_per_corpus_k", "_playbook_max_distance", b"_playbook_max_distance", "_playbook_top_k", b"_playbook_top_k", "constraint_guard", b"constraint_guard", "corpora", b"corpora", "exclude_ids", b"exclude_ids", "explain", b"explain", "filter", b"filter", "fusion", b"fusion", "inject_max_distance", b"inject_max_distance", "judge_gate", b"judge_gate", "k", b"k", "per_corpus_k", b"per_corpus_k", "playbook_corpus", b"playbook_corpus", "playbook_max_distance", b"playbook_max_distance", "playbook_top_k", b"playbook_top_k", "query_role", b"query_role", "query_text", b"query_text", "query_vector", b"query_vector", "retrieval", b"retrieval", "sql", b"sql", "use_playbook", b"use_playbook", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__constraint_guard: _TypeAlias = _typing.Literal["constraint_guard"]  # noqa: Y015
+    _WhichOneofArgType__constraint_guard: _TypeAlias = _typing.Literal["_constraint_guard", b"_constraint_guard"]  # noqa: Y015
     _WhichOneofReturnType__inject_max_distance: _TypeAlias = _typing.Literal["inject_max_distance"]  # noqa: Y015
     _WhichOneofArgType__inject_max_distance: _TypeAlias = _typing.Literal["_inject_max_distance", b"_inject_max_distance"]  # noqa: Y015
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
@@ -213,6 +231,8 @@ class SearchRequest(_message.Message):
     _WhichOneofArgType__playbook_max_distance: _TypeAlias = _typing.Literal["_playbook_max_distance", b"_playbook_max_distance"]  # noqa: Y015
     _WhichOneofReturnType__playbook_top_k: _TypeAlias = _typing.Literal["playbook_top_k"]  # noqa: Y015
     _WhichOneofArgType__playbook_top_k: _TypeAlias = _typing.Literal["_playbook_top_k", b"_playbook_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__constraint_guard) -> _WhichOneofReturnType__constraint_guard | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__inject_max_distance) -> _WhichOneofReturnType__inject_max_distance | None: ...
     @_typing.overload
@@ -227,6 +247,40 @@ class SearchRequest(_message.Message):
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 
 @_typing.final
+class Constraint(_message.Message):
+    """Something that a question asks for exactly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    NEGATED_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is."""
+    field: _builtins.str
+    """The metadata field that has the value; empty for numbers and dates."""
+    value: _builtins.str
+    """The value, normalised."""
+    negated: _builtins.bool
+    """Whether the question asks for its absence."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+        negated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind", "negated", b"negated", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Constraint: _TypeAlias = Constraint  # noqa: Y015
+
+@_typing.final
 class GateVerdict(_message.Message):
     """What one gate said about one playbook entry."""
 
@@ -237,7 +291,7 @@ class GateVerdict(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """The gate: `distance`, `role`, `excluded` (also when its corpus was not asked), `filter`, `present`,
-    `judge`, `outcome`.
+    `judge`, `outcome`, `constraint`, `retired`.
     """
     passed: _builtins.bool
     """Whether the entry passed."""
@@ -272,6 +326,11 @@ class Explanation(_message.Message):
     PLAYBOOK_SCORE_FIELD_NUMBER: _builtins.int
     INJECTED_FIELD_NUMBER: _builtins.int
     GATES_FIELD_NUMBER: _builtins.int
+    DENSE_RANK_FIELD_NUMBER: _builtins.int
+    DENSE_DISTANCE_FIELD_NUMBER: _builtins.int
+    LEXICAL_RANK_FIELD_NUMBER: _builtins.int
+    LEXICAL_SCORE_FIELD_NUMBER: _builtins.int
+    FUSED_SCORE_FIELD_NUMBER: _builtins.int
     cold_distance: _builtins.float
     """Its distance before any playbook; absent when retrieval missed it."""
     cold_rank: _builtins.int
@@ -286,6 +345,16 @@ class Explanation(_message.Message):
     """The score of that entry."""
     injected: _builtins.bool
     """Whether the playbook brought it in."""
+    dense_rank: _builtins.int
+    """Its rank among the dense arm's results, counted from 0; absent when that arm missed it or was not asked."""
+    dense_distance: _builtins.float
+    """Its vector's distance from the question's; absent when unknown."""
+    lexical_rank: _builtins.int
+    """Its rank among the lexical arm's results, counted from 0; absent when that arm missed it or was not asked."""
+    lexical_score: _builtins.float
+    """Its BM25 score; absent when the lexical arm missed it or was not asked."""
+    fused_score: _builtins.float
+    """Its fused score, 0 to 1; absent unless arms were fused. The distance is 1 minus this."""
     @_builtins.property
     def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateVerdict]:
         """What each gate said."""
@@ -301,15 +370,30 @@ class Explanation(_message.Message):
         playbook_score: _builtins.float | None = ...,
         injected: _builtins.bool = ...,
         gates: _abc.Iterable[Global___GateVerdict] | None = ...,
+        dense_rank: _builtins.int | None = ...,
+        dense_distance: _builtins.float | None = ...,
+        lexical_rank: _builtins.int | None = ...,
+        lexical_score: _builtins.float | None = ...,
+        fused_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_distance", b"_cold_distance", "_cold_rank", b"_cold_rank", "_playbook_distance", b"_playbook_distance", "_playbook_score", b"_playbook_score", "cold_distance", b"cold_distance", "cold_rank", b"cold_rank", "playbook_distance", b"playbook_distance", "playbook_score", b"playbook_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_distance", b"_cold_distance", "_cold_rank", b"_cold_rank", "_dense_distance", b"_dense_distance", "_dense_rank", b"_dense_rank", "_fused_score", b"_fused_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_playbook_distance", b"_playbook_distance", "_playbook_score", b"_playbook_score", "cold_distance", b"cold_distance", "cold_rank", b"cold_rank", "dense_distance", b"dense_distance", "dense_rank", b"dense_rank", "fused_score", b"fused_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "playbook_distance", b"playbook_distance", "playbook_score", b"playbook_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_distance", b"_cold_distance", "_cold_rank", b"_cold_rank", "_playbook_distance", b"_playbook_distance", "_playbook_score", b"_playbook_score", "boost_factor", b"boost_factor", "cold_distance", b"cold_distance", "cold_rank", b"cold_rank", "gates", b"gates", "injected", b"injected", "playbook_distance", b"playbook_distance", "playbook_id", b"playbook_id", "playbook_score", b"playbook_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_distance", b"_cold_distance", "_cold_rank", b"_cold_rank", "_dense_distance", b"_dense_distance", "_dense_rank", b"_dense_rank", "_fused_score", b"_fused_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_playbook_distance", b"_playbook_distance", "_playbook_score", b"_playbook_score", "boost_factor", b"boost_factor", "cold_distance", b"cold_distance", "cold_rank", b"cold_rank", "dense_distance", b"dense_distance", "dense_rank", b"dense_rank", "fused_score", b"fused_score", "gates", b"gates", "injected", b"injected", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "playbook_distance", b"playbook_distance", "playbook_id", b"playbook_id", "playbook_score", b"playbook_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cold_distance: _TypeAlias = _typing.Literal["cold_distance"]  # noqa: Y015
     _WhichOneofArgType__cold_distance: _TypeAlias = _typing.Literal["_cold_distance", b"_cold_distance"]  # noqa: Y015
     _WhichOneofReturnType__cold_rank: _TypeAlias = _typing.Literal["cold_rank"]  # noqa: Y015
     _WhichOneofArgType__cold_rank: _TypeAlias = _typing.Literal["_cold_rank", b"_cold_rank"]  # noqa: Y015
+    _WhichOneofReturnType__dense_distance: _TypeAlias = _typing.Literal["dense_distance"]  # noqa: Y015
+    _WhichOneofArgType__dense_distance: _TypeAlias = _typing.Literal["_dense_distance", b"_dense_distance"]  # noqa: Y015
+    _WhichOneofReturnType__dense_rank: _TypeAlias = _typing.Literal["dense_rank"]  # noqa: Y015
+    _WhichOneofArgType__dense_rank: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank"]  # noqa: Y015
+    _WhichOneofReturnType__fused_score: _TypeAlias = _typing.Literal["fused_score"]  # noqa: Y015
+    _WhichOneofArgType__fused_score: _TypeAlias = _typing.Literal["_fused_score", b"_fused_score"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_rank: _TypeAlias = _typing.Literal["lexical_rank"]  # noqa: Y015
+    _WhichOneofArgType__lexical_rank: _TypeAlias = _typing.Literal["_lexical_rank", b"_lexical_rank"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_score: _TypeAlias = _typing.Literal["lexical_score"]  # noqa: Y015
+    _WhichOneofArgType__lexical_score: _TypeAlias = _typing.Literal["_lexical_score", b"_lexical_score"]  # noqa: Y015
     _WhichOneofReturnType__playbook_distance: _TypeAlias = _typing.Literal["playbook_distance"]  # noqa: Y015
     _WhichOneofArgType__playbook_distance: _TypeAlias = _typing.Literal["_playbook_distance", b"_playbook_distance"]  # noqa: Y015
     _WhichOneofReturnType__playbook_score: _TypeAlias = _typing.Literal["playbook_score"]  # noqa: Y015
@@ -318,6 +402,16 @@ class Explanation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cold_distance) -> _WhichOneofReturnType__cold_distance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cold_rank) -> _WhichOneofReturnType__cold_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_distance) -> _WhichOneofReturnType__dense_distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_rank) -> _WhichOneofReturnType__dense_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fused_score) -> _WhichOneofReturnType__fused_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_rank) -> _WhichOneofReturnType__lexical_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_score) -> _WhichOneofReturnType__lexical_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__playbook_distance) -> _WhichOneofReturnType__playbook_distance | None: ...
     @_typing.overload
@@ -342,7 +436,9 @@ class Hit(_message.Message):
     corpus: _builtins.str
     """The corpus it is from."""
     distance: _builtins.float
-    """Its distance after boost, smaller is nearer."""
+    """Its distance after boost, smaller is nearer. For lexical and hybrid retrieval, 1 minus its score
+    between 0 and 1.
+    """
     rating: _builtins.int
     """The judge's rating, 1 to 5; absent when nobody rated it."""
     @_builtins.property
@@ -445,12 +541,18 @@ class SearchResponse(_message.Message):
     INJECTED_FIELD_NUMBER: _builtins.int
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     REJECTED_ENTRIES_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
     boosted: _builtins.int
     """Hits whose distance the playbook shortened."""
     injected: _builtins.int
     """Hits the playbook brought in."""
     embedding_model: _builtins.str
     """The model that embedded the question; empty when a vector was given."""
+    stretch: _builtins.bool
+    """Whether even the best hit lies farther away than answers usually do; absent while nothing is known
+    of what is usual.
+    """
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """The hits, nearest first, ties by corpus and id."""
@@ -463,6 +565,10 @@ class SearchResponse(_message.Message):
     def rejected_entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedEntry]:
         """Entries that were near but not used; only with explain."""
 
+    @_builtins.property
+    def constraints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Constraint]:
+        """What the question was found to ask for exactly; only with explain."""
+
     def __init__(
         self,
         *,
@@ -472,14 +578,112 @@ class SearchResponse(_message.Message):
         injected: _builtins.int = ...,
         embedding_model: _builtins.str = ...,
         rejected_entries: _abc.Iterable[Global___RejectedEntry] | None = ...,
+        constraints: _abc.Iterable[Global___Constraint] | None = ...,
+        stretch: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stretch", b"_stretch", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boosted", b"boosted", "embedding_model", b"embedding_model", "hits", b"hits", "injected", b"injected", "per_corpus_counts", b"per_corpus_counts", "rejected_entries", b"rejected_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stretch", b"_stretch", "boosted", b"boosted", "constraints", b"constraints", "embedding_model", b"embedding_model", "hits", b"hits", "injected", b"injected", "per_corpus_counts", b"per_corpus_counts", "rejected_entries", b"rejected_entries", "stretch", b"stretch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stretch: _TypeAlias = _typing.Literal["stretch"]  # noqa: Y015
+    _WhichOneofArgType__stretch: _TypeAlias = _typing.Literal["_stretch", b"_stretch"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stretch) -> _WhichOneofReturnType__stretch | None: ...
+
+Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+
+@_typing.final
+class RateAnswersRequest(_message.Message):
+    """Answers to rate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_TEXT_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
+    query_text: _builtins.str
+    """The question, in the caller's own words."""
+    corpus: _builtins.str
+    """The corpus of the answers."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The answers."""
+
+    @_builtins.property
+    def judge(self) -> Global___JudgeGate:
+        """Who judges, and by what."""
+
+    def __init__(
+        self,
+        *,
+        query_text: _builtins.str = ...,
+        corpus: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        judge: Global___JudgeGate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["judge", b"judge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "ids", b"ids", "judge", b"judge", "query_text", b"query_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+Global___RateAnswersRequest: _TypeAlias = RateAnswersRequest  # noqa: Y015
+
+@_typing.final
+class Rating(_message.Message):
+    """How one answer was rated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The answer."""
+    rating: _builtins.int
+    """1 to 5; absent when the judge failed or there is no such answer."""
+    detail: _builtins.str
+    """Why, in a few words."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        rating: _builtins.int | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "rating", b"rating"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "detail", b"detail", "id", b"id", "rating", b"rating"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
+    _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
+
+Global___Rating: _TypeAlias = Rating  # noqa: Y015
+
+@_typing.final
+class RateAnswersResponse(_message.Message):
+    """The ratings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ratings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rating]:
+        """One for each id, in order."""
+
+    def __init__(
+        self,
+        *,
+        ratings: _abc.Iterable[Global___Rating] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ratings", b"ratings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateAnswersResponse: _TypeAlias = RateAnswersResponse  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
