@@ -4,9 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.ready
 TESTS ?= tests
+KILLS ?= 200
 PARTS ?=
 
-.PHONY: help setup demo test check gen bench
+.PHONY: help setup demo test check gen bench soak
 
 help: ## List these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +39,9 @@ gen: setup ## Generate gen/ from proto/, and the pages of docs that show the cod
 
 bench: setup .venv-peers/.ready ## Measure side by side against baselines; prints a table, writes bench/results/latest.json
 	@$(BIN)/python -m bench $(PARTS)
+
+soak: setup ## Kill a vectord under load 200 times and check what comes back (KILLS=20 for fewer)
+	@$(BIN)/python -m tests.soak.kills $(KILLS)
 
 .venv-peers/.ready: bench/peers.lock
 	@bash deploy/peers.sh

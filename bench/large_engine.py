@@ -39,6 +39,7 @@ def measure(folder: Path, vectors: Floats) -> dict[str, list[float]]:
         _forget(files)
         opened.append(_timed(lambda: _open_and_search(folder, vectors[0])))
     index = Indexes(folder, VectorConfig()).get("large")
+    assert isinstance(index, Index), "made by bench.large, which asks for no other engine"
     questions = structured(QUERIES, vectors.shape[1], seed=2)
     described = index.info().description.parameters
     bare, seconds = _faiss_graph(vectors, described.m, described.ef_construction)

@@ -152,8 +152,8 @@ async def distances(model: str, pairs: Sequence[tuple[str, str]]) -> list[float]
     """The cosine distance of each pair."""
     threads = Threads("limits", 1)
     try:
-        provider = build_registry(EmbedConfig(), threads).resolve(model)
-        rows = await provider.embed([text for pair in pairs for text in pair])
+        provider = build_registry(EmbedConfig(), threads, {}).resolve(model)
+        rows = await provider.embed([text for pair in pairs for text in pair], deadline=float("inf"))
     finally:
         threads.close()
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)

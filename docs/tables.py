@@ -8,6 +8,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,28 @@ def settings() -> str:
         "`key=value,key=value`. An unknown name stops start-up. This page is generated: `make gen`.",
     ]
     for section, config in ALL_SECTIONS.items():
-        lines += ["", f"## [{section}]", "", (inspect.getdoc(config) or "").partition("\n")[0], ""]
-        fields = dataclasses.fields(config)
-        if not fields:
-            lines.append("No settings yet.")
-            continue
-        lines += ["| name | default | meaning |", "|---|---|---|"]
-        comments = _field_comments(config)
-        lines += [f"| `{field.name}` | {_default(field)} | {comments[field.name]} |" for field in fields]
+        lines += _section(section, config)
+        for field, inner in _nested(config):
+            lines += _section(f"{section}.{field}.<id>", inner)
     return "\n".join(lines) + "\n"
+
+
+def _section(name: str, config: type[Any]) -> list[str]:
+    lines = ["", f"## [{name}]", "", (inspect.getdoc(config) or "").partition("\n")[0], ""]
+    fields = dataclasses.fields(config)
+    if not fields:
+        return [*lines, "No settings yet."]
+    comments = _field_comments(config)
+    rows = [f"| `{field.name}` | {_default(field)} | {comments[field.name]} |" for field in fields]
+    return [*lines, "| name | default | meaning |", "|---|---|---|", *rows]
+
+
+def _nested(config: type[Any]) -> list[tuple[str, type[Any]]]:
+    """The fields whose values are sections of their own."""
+    found = []
+    for name, hint in typing.get_type_hints(config).items():
+        found += [(name, argument) for argument in typing.get_args(hint) if dataclasses.is_dataclass(argument)]
+    return [(name, argument) for name, argument in found if isinstance(argument, type)]
 
 
 def _loaded_errors() -> set[type[ServiceError]]:

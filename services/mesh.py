@@ -91,7 +91,7 @@ def _queryd(parts: Parts) -> Servicer:
 def _vectord(parts: Parts) -> Servicer:
     from services.vectord.servicer import VectorServicer
 
-    return VectorServicer(config=parts.config, data=parts.data)
+    return VectorServicer(config=parts.config, data=parts.data, storage=parts.stub(StorageServiceStub))
 
 
 def _embedd(parts: Parts) -> Servicer:
@@ -101,12 +101,12 @@ def _embedd(parts: Parts) -> Servicer:
 
 
 def _matrixd(parts: Parts) -> Servicer:
-    from services.matrixd.servicer import MatrixServicer
+    from services.matrixd.servicer import EncodedVectorStub, MatrixServicer
 
     return MatrixServicer(
         config=parts.config,
         data=parts.data,
-        vector=parts.stub(VectorServiceStub),
+        vector=parts.stub(EncodedVectorStub),
         embed=parts.stub(EmbedServiceStub),
         query=parts.stub(QueryServiceStub),
         catalog=parts.stub(CatalogServiceStub),
@@ -182,6 +182,7 @@ DAEMONS: tuple[Daemon, ...] = (
         register=add_VectorServiceServicer_to_server,
         config=VectorConfig,
         build=_vectord,
+        needs=("storaged",),
     ),
     Daemon(
         name="embedd",
@@ -295,7 +296,7 @@ class Mesh:
 
     def stub(self, stub: type[S]) -> S:
         """A stub for the daemon that serves its contract."""
-        name = next(daemon.name for daemon in DAEMONS if daemon.stub is stub)
+        name = next(daemon.name for daemon in DAEMONS if issubclass(stub, daemon.stub))
         return stub(self.connect(name))  # type: ignore[call-arg]  # every generated stub takes a channel
 
     def connect(self, name: str) -> aio.Channel:

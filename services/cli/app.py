@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from services.cli import corpus, datasets, demo, doctor, ingest, jobs, objects, playbook, search, sql, stack, supervise
+from services.cli import (
+    corpus,
+    datasets,
+    demo,
+    doctor,
+    index,
+    ingest,
+    jobs,
+    lift,
+    load,
+    objects,
+    playbook,
+    search,
+    sql,
+    stack,
+    stress,
+    supervise,
+)
 from services.cli.command import shared_callback
 
 app = typer.Typer(
@@ -28,5 +45,22 @@ app = typer.Typer(
     """,
 )
 shared_callback(app)
-for group in (demo, supervise, stack, ingest, sql, datasets, search, corpus, playbook, jobs, objects, doctor):
+for group in (
+    demo,
+    supervise,
+    stack,
+    ingest,
+    sql,
+    datasets,
+    search,
+    corpus,
+    playbook,
+    index,
+    lift,
+    stress,
+    load,
+    jobs,
+    objects,
+    doctor,
+):
     group.register(app)

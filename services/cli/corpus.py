@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+from google.protobuf.json_format import MessageToDict
 
+from lakehouse.catalog.v1 import catalog_pb2
 from lakehouse.job.v1 import job_pb2
 from lakehouse.matrix.v1 import corpus_pb2
 from lakehouse.vector.v1 import vector_pb2
@@ -52,7 +55,7 @@ DetachOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command group."""
-    group = typer.Typer(no_args_is_help=True, help="Corpora: build one from a dataset, list, show and remove them.")
+    group = typer.Typer(no_args_is_help=True, help="Corpora: build one from a dataset, keep it fresh, list, remove.")
     command(
         group,
         "build",
@@ -63,6 +66,13 @@ def register(app: typer.Typer) -> None:
             --template '{product}: {title}'
         """,
     )(build)
+    command(
+        group, "refresh", examples="lakehouse corpus refresh tickets\nlakehouse corpus refresh tickets --corpus faq"
+    )(refresh)
+    command(group, "stale", examples="lakehouse corpus stale\nlakehouse corpus stale --json")(stale)
+    command(
+        group, "policy", examples="lakehouse corpus policy tickets on_append\nlakehouse corpus policy tickets manual"
+    )(policy)
     command(group, "list", examples="lakehouse corpus list")(list_corpora)
     command(group, "show", examples="lakehouse corpus show tickets")(show)
     command(group, "rm", examples="lakehouse corpus rm tickets --yes")(remove)
@@ -82,12 +92,14 @@ async def build(
     chunk_size: ChunkSizeOption = None,
     chunk_overlap: ChunkOverlapOption = None,
     batch: BatchOption = None,
-    storage: Annotated[str, typer.Option("--storage", help="float32, float16 or int8. [dim]default: float32[/]")] = "",
+    storage: Annotated[str, typer.Option("--storage", help="float32, float16 or int8. [dim]default: float16[/]")] = "",
     detach: DetachOption = False,
 ) -> None:
     """Embeds a dataset's texts into a corpus, and shows how far it is.
 
-    Interrupting stops the watching, never the job. Building again updates the corpus.
+    Interrupting stops the watching, never the job. Building again updates the corpus: only
+    new and changed texts are embedded, and rows that are gone leave it. `corpus refresh`
+    does the same without all these options.
     """
     if bool(text) == bool(template):
         raise typer.BadParameter("say what to embed: --text COLUMN, or --template TEXT", param_hint="--text")
@@ -118,8 +130,100 @@ def _report(terminal: Terminal, name: str, job: job_pb2.Job, detached: bool) -> 
         terminal.say(f"Started. Follow it with [bold]lakehouse jobs watch {plain(job.id)}[/]")
         return
     seconds = (job.ended_at.ToNanoseconds() - job.started_at.ToNanoseconds()) / 1e9
-    terminal.say(f"[bold]{plain(name)}[/] is ready: {plain(done(job))} in {seconds:.1f} s.")
+    terminal.say(f"[bold]{plain(name)}[/] is ready: {plain(done(job))} in {seconds:.1f} s{_changes(job)}.")
     terminal.say(f"[dim]Ask it: lakehouse search 'a question' --corpus {plain(shlex.quote(name))}[/]")
+
+
+def _changes(job: job_pb2.Job) -> str:
+    words = {"embedded": "embedded", "updated": "with new metadata", "unchanged": "as they were", "removed": "removed"}
+    result = MessageToDict(job.result)
+    told = [f"{int(result[name]):,} {word}" for name, word in words.items() if result.get(name)]
+    return f": {', '.join(told)}" if told else ""
+
+
+async def refresh(
+    session: Session,
+    dataset: Annotated[str, typer.Argument(help="The dataset whose corpora lag behind.")],
+    corpus: Annotated[str, typer.Option("--corpus", "-c", help="Only this one. [dim]default: all that lag[/]")] = "",
+    detach: DetachOption = False,
+) -> None:
+    """Brings a dataset's corpora up to date with its rows.
+
+    Only texts that are new or changed are embedded; where other columns changed, metadata is
+    replaced; rows that are gone leave the corpus. Each corpus is made as its last build made
+    it. A second refresh does nothing.
+    """
+    request = corpus_pb2.RefreshCorpusRequest(dataset=dataset, corpus=corpus)
+    async with session.connect() as client:
+        job = (await client.matrix.RefreshCorpus(request, timeout=client.timeout)).job
+        if not detach:
+            job = await follow(session.terminal, client, job.id)
+    session.terminal.document(job)
+    if detach:
+        session.terminal.say(f"Started. Follow it with [bold]lakehouse jobs watch {plain(job.id)}[/]")
+        return
+    refreshed = ", ".join(one["corpus"] for one in MessageToDict(job.result)["corpora"])
+    if refreshed:
+        session.terminal.say(f"Refreshed [bold]{plain(refreshed)}[/]{_changes(job)}.")
+    else:
+        session.terminal.say(f"Nothing to do: the corpora of {plain(dataset)} have all its rows.")
+
+
+async def stale(session: Session) -> None:
+    """Lists the datasets whose corpora lag behind their rows, longest first.
+
+    A dataset becomes stale when its rows change after it was embedded, whichever way they
+    came in. One that never was embedded is never stale.
+    """
+    async with session.connect() as client:
+        answer = await client.matrix.ListStale(corpus_pb2.ListStaleRequest(), timeout=client.timeout)
+    session.terminal.document(answer)
+    if not answer.datasets:
+        session.terminal.say("Nothing is stale.")
+        return
+    rows = [(found.dataset, moment(found.stale_since), ", ".join(found.corpora)) for found in answer.datasets]
+    session.terminal.show(table(["dataset", "stale since", "corpora that lag"], rows))
+    first = plain(shlex.quote(answer.datasets[0].dataset))
+    session.terminal.say(f"[dim]Embed what changed: lakehouse corpus refresh {first}[/]")
+
+
+class Policy(StrEnum):
+    """When a stale dataset is refreshed."""
+
+    MANUAL = "manual"
+    ON_APPEND = "on_append"
+    SCHEDULED = "scheduled"
+
+
+_MEANING = {
+    Policy.MANUAL: "is refreshed when somebody asks for it: lakehouse corpus refresh",
+    Policy.ON_APPEND: "is refreshed by itself, seconds after its rows change",
+    Policy.SCHEDULED: "is refreshed by itself at intervals, when its rows have changed",
+}
+
+
+async def policy(
+    session: Session,
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    word: Annotated[Policy, typer.Argument(metavar="POLICY", help="manual, on_append or scheduled.")],
+) -> None:
+    """Says when a dataset's corpora are refreshed.
+
+    \b
+    manual     when somebody asks for it, the policy of every new dataset
+    on_append  by itself, seconds after rows are ingested
+    scheduled  by itself, at most once in `refresh_seconds` of section \\[matrix]: an hour by default
+
+    A dataset that never was embedded has to be built once. `lakehouse jobs list` shows what runs.
+    """
+    state = catalog_pb2.EmbeddingState(refresh_policy=word.value)
+    request = catalog_pb2.SetEmbeddingStateRequest(name=dataset, embedding=state)
+    async with session.connect() as client:
+        manifest = (await client.catalog.SetEmbeddingState(request, timeout=client.timeout)).manifest
+    session.terminal.document(manifest)
+    session.terminal.say(f"[bold]{plain(manifest.name)}[/] {_MEANING[word]}.")
+    if not manifest.embedding.HasField("last_embedded_at"):
+        session.terminal.note("It never was embedded: [bold]lakehouse corpus build[/] comes first.")
 
 
 async def _all_corpora(client: Client) -> list[corpus_pb2.Corpus]:

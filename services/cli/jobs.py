@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from lakehouse.job.v1 import job_pb2
 from lakehouse.matrix.v1 import corpus_pb2
+from lakehouse.vector.v1 import operation_pb2
 
 from services.cli.client import Client, pages
 from services.cli.command import Session, command
 from services.cli.failure import CommandError
 from services.cli.terminal import Terminal, facts, moment, plain, table
-from services.runtime.errors import CODE_FROM_NUMBER, ServiceError, from_status
+from services.runtime.errors import CODE_FROM_NUMBER, NotFound, ServiceError, from_status
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
@@ -31,14 +33,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="jobs")
 
 
+def _keepers(client: Client) -> tuple[tuple[Any, ModuleType], ...]:
+    """The daemons that run jobs: their stubs, and the modules with their messages, which are alike."""
+    return ((client.matrix, corpus_pb2), (client.vector, operation_pb2))
+
+
 async def list_jobs(session: Session) -> None:
     """Lists jobs, the newest first."""
+    jobs: list[job_pb2.Job] = []
     async with session.connect() as client:
-        found = pages(client.matrix.ListJobs, corpus_pb2.ListJobsRequest(page_size=1000), timeout=client.timeout)
-        jobs = [job async for page in found for job in page.jobs]
+        for keeper, messages in _keepers(client):
+            found = pages(keeper.ListJobs, messages.ListJobsRequest(page_size=1000), timeout=client.timeout)
+            jobs += [job async for page in found for job in page.jobs]
+    jobs.sort(key=lambda job: job.created_at.ToNanoseconds(), reverse=True)
     session.terminal.document(corpus_pb2.ListJobsResponse(jobs=jobs))
     if not jobs:
-        session.terminal.say("No jobs yet. `lakehouse corpus build` starts one.")
+        session.terminal.say("No jobs yet. `lakehouse corpus build` and `lakehouse index rebuild` start some.")
         return
     rows = [(job.id, f"{job.kind} {job.subject}", job.state, done(job)) for job in jobs]
     session.terminal.show(table(["job", "work", "state", "done"], rows))
@@ -47,7 +57,7 @@ async def list_jobs(session: Session) -> None:
 async def show_job(session: Session, job: JobArgument) -> None:
     """Shows one job."""
     async with session.connect() as client:
-        found = (await client.matrix.GetJob(corpus_pb2.GetJobRequest(job_id=job), timeout=client.timeout)).job
+        found, _ = await _find(client, job)
     session.terminal.document(found)
     _show(session.terminal, found)
 
@@ -63,9 +73,23 @@ async def watch_job(session: Session, job: JobArgument) -> None:
 async def cancel_job(session: Session, job: JobArgument) -> None:
     """Cancels a job. One that has ended stays as it is."""
     async with session.connect() as client:
-        found = (await client.matrix.CancelJob(corpus_pb2.CancelJobRequest(job_id=job), timeout=client.timeout)).job
+        _, (keeper, messages) = await _find(client, job)
+        found = (await keeper.CancelJob(messages.CancelJobRequest(job_id=job), timeout=client.timeout)).job
     session.terminal.document(found)
     session.terminal.say(f"{plain(found.id)} is {plain(found.state)} after {done(found)}.")
+
+
+async def _find(client: Client, job_id: str) -> tuple[job_pb2.Job, tuple[Any, ModuleType]]:
+    """A job, and who runs it. Raises ServiceError."""
+    *others, last = _keepers(client)
+    for keeper, messages in others:
+        try:
+            request = messages.GetJobRequest(job_id=job_id)
+            return (await keeper.GetJob(request, timeout=client.timeout)).job, (keeper, messages)
+        except NotFound:
+            continue
+    keeper, messages = last
+    return (await keeper.GetJob(messages.GetJobRequest(job_id=job_id), timeout=client.timeout)).job, last
 
 
 async def follow(terminal: Terminal, client: Client, job_id: str) -> job_pb2.Job:
@@ -73,7 +97,7 @@ async def follow(terminal: Terminal, client: Client, job_id: str) -> job_pb2.Job
 
     When the watching is interrupted, says how to go on; the job itself runs on.
     """
-    latest = job_pb2.Job(id=job_id)
+    latest, (keeper, messages) = await _find(client, job_id)
     try:
         with terminal.progress(
             TextColumn("{task.description}"),
@@ -82,7 +106,7 @@ async def follow(terminal: Terminal, client: Client, job_id: str) -> job_pb2.Job
             TextColumn("{task.fields[pace]}"),
         ) as bar:
             task = bar.add_task("waiting", total=None, pace="")
-            async for update in client.matrix.WatchJob(corpus_pb2.WatchJobRequest(job_id=job_id)):
+            async for update in keeper.WatchJob(messages.WatchJobRequest(job_id=job_id)):
                 latest = update.job
                 total = latest.total if latest.HasField("total") else None
                 words = f"{latest.kind} {latest.subject}".strip()

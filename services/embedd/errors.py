@@ -12,6 +12,11 @@ class ModelNotFound(NotFound):
 
 
 class UpstreamFailed(Unavailable):
-    """What computes the vectors cannot do so now: its files or its server cannot be used."""
+    """What computes the vectors cannot do so now: its files or its server cannot be used.
+
+    Metadata: `provider`, `model`, and `status`, the HTTP status that a server answered with.
+    """
 
     reason = "UPSTREAM_FAILED"
+    one_text: bool = False
+    """Whether one text among several may be to blame; only where the error is made."""

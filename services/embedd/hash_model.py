@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from services.embedd.providers import Matrix, Model
+from services.embedd.providers import Matrix, Model, Vector
 
 _TOKEN = re.compile(r"\w+")
 _BLOCK_BITS = 256
@@ -41,6 +41,10 @@ class HashEncoder:
         for row, text in zip(rows, texts, strict=True):
             row[:] = self._vector(text)
         return rows
+
+    def encode_one(self, text: str) -> Vector:
+        """The same row for one text."""
+        return self._vector(text).astype(np.float32)
 
     def _vector(self, text: str) -> npt.NDArray[np.float64]:
         folded = text.casefold()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from services.embedd.config import EmbedConfig
 from services.embedd.errors import ModelNotFound
 from services.embedd.hash_model import HashEncoder, hash_model
 from services.embedd.providers import ComputedProvider, Model, Provider
+from services.embedd.remote import RemoteProvider
+from services.embedd.upstream import Upstream
 from services.embedd.wordllama_model import WORDLLAMA, load_wordllama
 from services.runtime.threads import Threads
 
@@ -40,12 +42,19 @@ class Registry:
         """Every model, in the order of ids."""
         return [self._providers[model_id].model for model_id in sorted(self._providers)]
 
+    async def close(self) -> None:
+        """Lets go of the providers' connections."""
+        for provider in self._providers.values():
+            await provider.close()
 
-def build_registry(config: EmbedConfig, threads: Threads) -> Registry:
-    """The models of this release."""
+
+def build_registry(config: EmbedConfig, threads: Threads, environ: Mapping[str, str]) -> Registry:
+    """The built-in models and those of the settings; `environ` holds the keys of their servers."""
     hashing = partial(HashEncoder, config.hash_dimension)
-    providers = [
+    providers: list[Provider] = [
         ComputedProvider(hash_model(config.hash_dimension), hashing, threads),
         ComputedProvider(WORDLLAMA, load_wordllama, threads),
     ]
+    for model_id, model in config.models.items():
+        providers.append(RemoteProvider(model_id, model, Upstream(model_id, model, environ), threads))
     return Registry(providers, config.default_model)

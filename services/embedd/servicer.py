@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ from lakehouse.embed.v1 import embed_pb2, embed_pb2_grpc
 from services.embedd.cache import Vector, VectorCache
 from services.embedd.config import EmbedConfig
 from services.embedd.embedder import Embedder
+from services.embedd.providers import Model
 from services.embedd.registry import build_registry
 from services.runtime.floats import length_tag, varint
 from services.runtime.threads import Threads
@@ -25,25 +27,22 @@ class EmbedServicer(embed_pb2_grpc.EmbedServiceServicer):
 
     def __init__(self, *, config: EmbedConfig) -> None:
         self._threads = Threads("embedd", config.threads)
-        registry = build_registry(config, self._threads)
-        self._embedder = Embedder(registry, VectorCache(config.cache_size), config.deadline_seconds)
+        self._registry = build_registry(config, self._threads, os.environ)
+        self._embedder = Embedder(self._registry, VectorCache(config.cache_size), config.deadline_seconds)
 
     async def start(self) -> None:
         """Loads the default model."""
         await self._embedder.warm_up()
 
     async def close(self) -> None:
-        """Waits for the slices that are being computed."""
+        """Lets go of connections and waits for the slices that are being computed."""
+        await self._registry.close()
         self._threads.close()
 
     async def Embed(self, request: embed_pb2.EmbedRequest, context: Any) -> embed_pb2.EmbedResponse:
         """Returns one vector for each text."""
-        batch = await self._embedder.embed(request.texts, request.model)
-        response = embed_pb2.EmbedResponse(
-            model=batch.model.id, dimension=batch.model.dimension, normalized=batch.model.normalized
-        )
-        response.MergeFromString(_wire_embeddings(batch.rows, batch.model.dimension))
-        return response
+        model, rows = await self._embedder.embed(request.texts, request.model)
+        return embed_pb2.EmbedResponse.FromString(_wire(model, rows))
 
     async def ListModels(self, request: embed_pb2.ListModelsRequest, context: Any) -> embed_pb2.ListModelsResponse:
         """Lists the models."""
@@ -73,15 +72,16 @@ class EmbedServicer(embed_pb2_grpc.EmbedServiceServicer):
         )
 
 
-def _wire_embeddings(rows: Sequence[Vector], dimension: int) -> bytes:
-    """The wire form of EmbedResponse.embeddings: one join, where a message for each row costs five times as much."""
-    prefix = _wire_prefix(dimension)
-    return prefix + prefix.join([row.astype("<f4", copy=False).tobytes() for row in rows])
+def _wire(model: Model, rows: Sequence[Vector]) -> bytes:
+    """The wire form of EmbedResponse: one join, where a message for each row costs five times as much."""
+    head, prefix = _wire_parts(model)
+    return head + prefix + prefix.join([row.astype("<f4", copy=False).tobytes() for row in rows])
 
 
 @cache
-def _wire_prefix(dimension: int) -> bytes:
-    """What stands before the floats of each row: the tags and sizes of Embedding and of its values."""
-    size = dimension * 4
+def _wire_parts(model: Model) -> tuple[bytes, bytes]:
+    """What stands before all rows, and before the floats of each: the tags and sizes of Embedding and of its values."""
+    about = embed_pb2.EmbedResponse(model=model.id, dimension=model.dimension, normalized=model.normalized)
+    size = model.dimension * 4
     values = _VALUES + varint(size)
-    return _EMBEDDINGS + varint(len(values) + size) + values
+    return about.SerializeToString(), _EMBEDDINGS + varint(len(values) + size) + values

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.embedd.errors import UpstreamFailed
-from services.embedd.providers import Matrix, Model
+from services.embedd.providers import Matrix, Model, Vector
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,6 +45,16 @@ class WordLlamaEncoder:
                 row += self._sum(piece)
             row /= math.sqrt(row.dot(row)) or 1.0
         return rows
+
+    def encode_one(self, text: str) -> Vector:
+        """The same row for one text, without what a batch needs."""
+        if len(text) > _PIECE_CHARACTERS:
+            long: Vector = self.encode((text,))[0]
+            return long
+        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        row: Vector = np.add.reduce(self._weights.take(encoding.ids, axis=0), axis=0)
+        row /= math.sqrt(row.dot(row)) or 1.0
+        return row
 
     def _sum(self, piece: str) -> npt.NDArray[np.float32]:
         ids = self._tokenizer.encode(piece, add_special_tokens=False).ids

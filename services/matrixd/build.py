@@ -1,23 +1,24 @@
-"""One build of a corpus: read, embed, add, and clear away what is left over (M11).
+"""One pass over a dataset that brings a corpus in line with it: read, compare, embed, add, clear away (M11).
 
-The next batch is embedded while the last one is added. A batch that is refused is halved until the
-row at fault stands alone, so that one bad row costs only itself.
+Only what is new or changed is embedded. Several batches are under way at once, so that a slow model
+always has work. A group that is refused is halved until the row at fault stands alone, so that one
+bad row costs only itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lakehouse.vector.v1 import vector_pb2
 
 from services.matrixd.corpora import Corpora
-from services.matrixd.datasets import Dataset, Datasets
-from services.matrixd.errors import RowsFailed
+from services.matrixd.datasets import Datasets
+from services.matrixd.delta import Delta, compare, grouped
+from services.matrixd.ledger import Ledger
 from services.matrixd.plan import Plan
 from services.matrixd.rows import Mapped, Piece, RowMapper
 from services.matrixd.spool import Spool
@@ -28,9 +29,6 @@ from services.runtime.jobs.jobs import Progress
 from services.runtime.threads import Threads
 
 T = TypeVar("T")
-
-GROUP_BYTES = 8 << 20
-"""What one call to a neighbour carries at most, far below what it takes; a larger piece goes alone."""
 
 # A neighbour that restarts is back within seconds; a build of hours need not begin anew for it.
 _DELAYS = (0.1, 0.3, 1.0, 3.0)
@@ -56,116 +54,191 @@ class Target:
     new: bool
 
 
+class Words(Protocol):
+    """Where texts are found by their words."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has every text of the corpus but those of this pass."""
+        ...
+
+    def put(self, texts: Iterable[tuple[str, str]]) -> None: ...
+    def remove(self, ids: Iterable[str]) -> None: ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a pass did. Rows are of the dataset, all but `failed` of the others are items of the corpus."""
+
+    rows: int = 0
+    failed: int = 0
+    """Rows that could not be embedded."""
+    embedded: int = 0
+    updated: int = 0
+    """Items that got new metadata and kept their vector."""
+    unchanged: int = 0
+    removed: int = 0
+
+    @property
+    def items(self) -> int:
+        """Items of the corpus that are as the dataset wants them."""
+        return self.embedded + self.updated + self.unchanged
+
+
 class Build:
     """Carries out a plan, once."""
 
     def __init__(
         self,
         plan: Plan,
-        dataset: Dataset,
         target: Target,
         neighbours: Neighbours,
+        ledger: Ledger,
         *,
         threads: Threads,
         scratch: Path,
+        in_flight: int,
+        words: Words | None = None,
     ) -> None:
-        """`scratch` is a directory for the rows on their way."""
+        """`words` is where the texts go to be found by their words.
+
+        `scratch` is a directory for the rows on their way; `in_flight` batches are worked on at once."""
         self._plan = plan
-        self._dataset = dataset
         self._target = target
         self._corpora = neighbours.corpora
         self._texts = neighbours.texts
         self._datasets = neighbours.datasets
+        self._ledger = ledger
         self._threads = threads
         self._scratch = scratch
+        self._in_flight = in_flight
+        self._words = words
         self._mapper = RowMapper(plan)
-        self._items = 0
+        self._counts = Counts()
 
-    async def run(self, progress: Progress) -> dict[str, Any]:
-        """Builds the corpus and returns what came of it.
+    async def run(self, progress: Progress) -> Counts:
+        """Brings the corpus in line with the rows that there are now, and returns what that took.
 
-        Raises RowsFailed when some rows could not be embedded, though the others are in; otherwise
-        what a neighbour raised that no other row could have changed.
+        Raises what a neighbour raised that no other row could have changed. What was done until then
+        is not done again by the next pass.
         """
-        begun = datetime.now(UTC)
         with Spool(self._scratch) as spool:
-            sql = select_columns(self._dataset.name, self._plan.columns)
+            sql = select_columns(self._plan.dataset, self._plan.columns)
             await self._datasets.read(sql, lambda data: self._threads.run(spool.write, data))
-            await self._embed_all(spool, progress)
-        removed = 0 if self._target.new else await self._clear_away()
-        if progress.failed:
-            message = f"{progress.failed} rows could not be embedded; the first: {progress.first_failure}"
-            raise RowsFailed(message, failed=progress.failed, corpus=self._plan.corpus)
-        await self._datasets.mark_embedded(self._dataset, begun)
-        return {
-            "corpus": self._plan.corpus,
-            "dataset": self._dataset.name,
-            "model": self._target.model,
-            "dimension": self._target.dimension,
-            "items": self._items,
-            "removed": removed,
-        }
+            await self._bring_all(spool, progress)
+        if not self._target.new:
+            await self._clear_away()
+        await self._threads.run(self._ledger.keep, self._mapper.ids)
+        return self._counts
 
-    async def _embed_all(self, spool: Spool, progress: Progress) -> None:
+    async def _bring_all(self, spool: Spool, progress: Progress) -> None:
         batches = spool.batches(self._plan.batch_size)
-        adding: asyncio.Task[None] | None = None
+        slots = asyncio.Semaphore(self._in_flight)
         try:
-            while (mapped := await self._threads.run(self._next, batches)) is not None:
-                groups = list(grouped(mapped.pieces, self._target.dimension))
-                embedded = [(group, await self._embed(group)) for group in groups]
-                if adding is not None:
-                    await adding
-                adding = asyncio.create_task(self._add_all(mapped, embedded, progress))
-            if adding is not None:
-                await adding
-        finally:
-            if adding is not None:
-                adding.cancel()
-                await asyncio.gather(adding, return_exceptions=True)
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await slots.acquire()
+                    mapped = await self._threads.run(self._next, batches)
+                    if mapped is None:
+                        break
+                    bringing = tasks.create_task(self._bring(mapped, progress))
+                    bringing.add_done_callback(lambda _: slots.release())
+        except BaseExceptionGroup as several:
+            # What ended one batch ended the others; the job has one reason.
+            raise several.exceptions[0] from None
 
     def _next(self, batches: Iterator[Any]) -> Mapped | None:
         batch = next(batches, None)
         return None if batch is None else self._mapper.map(batch)
 
-    async def _embed(self, group: Sequence[Piece]) -> Vectors | None:
-        """The vectors of a group; None when it is refused."""
-        texts = [piece.text for piece in group]
-        try:
-            return await patiently(lambda: self._texts.embed(texts, self._target.model))
-        except _REFUSED:
-            return None
-
-    async def _add_all(
-        self, mapped: Mapped, embedded: Sequence[tuple[Sequence[Piece], Vectors | None]], progress: Progress
-    ) -> None:
+    async def _bring(self, mapped: Mapped, progress: Progress) -> None:
         failed: dict[int, str] = {}
-        for group, vectors in embedded:
-            await self._add(group, vectors, failed)
-        progress.advance(mapped.rows, [*mapped.failures, *failed.values()])
+        counts = self._counts
+        for group in grouped(mapped.pieces, self._target.dimension):
+            delta, kept = await self._compare(group)
+            updated = await self._store(delta.touched, kept, failed)
+            embedded = await self._store(delta.fresh, None, failed)
+            await self._say(group, delta)
+            # Added up without waiting in between: other batches count here, too.
+            counts.unchanged += delta.unchanged
+            counts.updated += updated
+            counts.embedded += embedded
+        failures = [*mapped.failures, *failed.values()]
+        counts.rows += mapped.rows
+        counts.failed += len(failures)
+        progress.advance(mapped.rows, failures)
 
-    async def _add(self, group: Sequence[Piece], vectors: Vectors | None, failed: dict[int, str]) -> None:
-        """Adds a group, or its halves where it is refused; notes the rows that fail alone."""
+    async def _say(self, group: Sequence[Piece], delta: Delta) -> None:
+        """Puts the texts that are new, or all where some may be missing, where their words are found."""
+        words = self._words
+        if words is not None:
+            pieces = delta.fresh if words.complete else group
+            await self._threads.run(words.put, [(piece.id, piece.text) for piece in pieces])
+
+    async def _compare(self, group: Sequence[Piece]) -> tuple[Delta, dict[str, Sequence[float]]]:
+        """What has to be done to a group, and the vectors of the items that keep theirs."""
+        if self._target.new:
+            return Delta(fresh=list(group)), {}
+        corpus = self._plan.corpus
+        stored = await patiently(lambda: self._corpora.metadata(corpus, [piece.id for piece in group]))
+        delta = await self._threads.run(compare, group, stored, self._ledger)
+        if not delta.touched:
+            return delta, {}
+        kept = await patiently(lambda: self._corpora.vectors(corpus, [piece.id for piece in delta.touched]))
+        # Somebody may have deleted one by hand since it was compared.
+        delta.fresh += [piece for piece in delta.touched if piece.id not in kept]
+        delta.touched = [piece for piece in delta.touched if piece.id in kept]
+        return delta, kept
+
+    async def _store(
+        self, pieces: Sequence[Piece], kept: dict[str, Sequence[float]] | None, failed: dict[int, str]
+    ) -> int:
+        """Adds pieces with the vectors they keep, or embeds them; notes the rows that fail alone.
+
+        Returns how many pieces are in. Where they are refused together, each half is tried.
+        """
+        if not pieces:
+            return 0
         try:
-            if vectors is None:
-                vectors = await self._texts.embed([piece.text for piece in group], self._target.model)
-            request = await self._threads.run(add_request, self._plan.corpus, group, vectors)
+            vectors = await self._vectors(pieces, kept)
+            request = await self._threads.run(add_request, self._plan.corpus, pieces, vectors)
+            await self._threads.run(self._forget, pieces)
             await patiently(lambda: self._corpora.add(request))
-            self._items += len(group)
+            await self._threads.run(self._ledger.note, {piece.id: piece.digest for piece in pieces})
+            return len(pieces)
         except _REFUSED as error:
-            if len(group) == 1:
-                failed.setdefault(group[0].row, f"{group[0].id!r} is refused: {error.message}")
-                return
-            middle = len(group) // 2
-            await self._add(group[:middle], None, failed)
-            await self._add(group[middle:], None, failed)
+            if len(pieces) == 1:
+                failed.setdefault(pieces[0].row, f"{pieces[0].id!r} is refused: {error.message}")
+                return 0
+            middle = len(pieces) // 2
+            first = await self._store(pieces[:middle], kept, failed)
+            return first + await self._store(pieces[middle:], kept, failed)
 
-    async def _clear_away(self) -> int:
-        """Removes the items that the dataset has no row for any more; returns how many."""
-        removed = 0
-        async for ids in self._corpora.ids(self._plan.corpus):
+    async def _vectors(self, pieces: Sequence[Piece], kept: dict[str, Sequence[float]] | None) -> Vectors:
+        if kept is not None:
+            return Vectors(self._target.model, self._target.dimension, [kept[piece.id] for piece in pieces])
+        texts = list(dict.fromkeys(piece.text for piece in pieces))
+        made = await patiently(lambda: self._texts.embed(texts, self._target.model))
+        vectors = dict(zip(texts, made.rows, strict=True))
+        return Vectors(made.model, made.dimension, [vectors[piece.text] for piece in pieces])
+
+    def _forget(self, pieces: Sequence[Piece]) -> None:
+        # Before the item changes: were this process killed in between, the old hash would lie.
+        self._ledger.forget([piece.id for piece in pieces if self._ledger.get(piece.id) != piece.digest])
+
+    async def _clear_away(self) -> None:
+        """Removes the items that the dataset has no row for any more."""
+        corpus = self._plan.corpus
+        if await self._corpora.count(corpus) == self._counts.items:
+            return
+        async for ids in self._corpora.ids(corpus):
             gone = [item_id for item_id in ids if item_id not in self._mapper.ids]
-            removed += await self._corpora.delete(self._plan.corpus, gone)
-        return removed
+            if gone:
+                removed = await self._corpora.delete(corpus, gone)
+                self._counts.removed += removed
+                await self._threads.run(self._ledger.forget, gone)
+                if self._words is not None:
+                    await self._threads.run(self._words.remove, gone)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
@@ -176,19 +249,6 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         except Unavailable:
             await asyncio.sleep(delay)
     return await call()
-
-
-def grouped(pieces: Sequence[Piece], dimension: int) -> Iterator[Sequence[Piece]]:
-    """Cuts pieces into groups that one call can carry, in order."""
-    start, size = 0, 0
-    for index, piece in enumerate(pieces):
-        weight = len(piece.text.encode()) + 4 * dimension + len(repr(piece.metadata))
-        if size + weight > GROUP_BYTES and index > start:
-            yield pieces[start:index]
-            start, size = index, 0
-        size += weight
-    if start < len(pieces):
-        yield pieces[start:]
 
 
 def add_request(corpus: str, group: Sequence[Piece], vectors: Vectors) -> vector_pb2.AddItemsRequest:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from lakehouse.vector.v1 import vector_pb2
 
-from services.matrixd.build import Build, Neighbours, Target
+from services.matrixd.build import Neighbours
+from services.matrixd.claims import Claims
 from services.matrixd.corpora import CORPUS, CorpusInfo
 from services.matrixd.datasets import Dataset
-from services.matrixd.errors import BuildRunning, CorpusConflict, SharedIds
-from services.matrixd.plan import BuildRequest, Plan, make_plan
+from services.matrixd.errors import CorpusConflict, RowsFailed, SharedIds
+from services.matrixd.freshness import Freshness
+from services.matrixd.passes import Passes, summary
+from services.matrixd.plan import DEFAULT_STORAGE, BuildRequest, Plan, make_plan
 from services.matrixd.sql import select_columns
 from services.matrixd.texts import Vectors
 from services.matrixd.values import as_text
 from services.runtime.errors import Violation
 from services.runtime.jobs.job import Job
-from services.runtime.jobs.jobs import Jobs
+from services.runtime.jobs.jobs import Jobs, Progress
 from services.runtime.names import same_name
-from services.runtime.threads import Threads
 
 KIND = "corpus.build"
 _SAMPLE = 1_000
@@ -30,31 +35,34 @@ _SAMPLE = 1_000
 class Builder:
     """Turns requests into jobs."""
 
-    def __init__(self, neighbours: Neighbours, jobs: Jobs, *, threads: Threads, scratch: Path) -> None:
-        """`scratch` is a directory for rows on their way."""
+    def __init__(
+        self, neighbours: Neighbours, jobs: Jobs, claims: Claims, passes: Passes, freshness: Freshness
+    ) -> None:
         self._neighbours = neighbours
         self._jobs = jobs
-        self._threads = threads
-        self._scratch = scratch
-        self._starting: set[str] = set()
+        self._claims = claims
+        self._passes = passes
+        self._freshness = freshness
 
     async def start(self, request: BuildRequest) -> Job:
         """Checks a request, creates the corpus where it is new, and starts the job.
 
         Raises InvalidArgument, SharedIds, NotFound for dataset or model, CorpusConflict, BuildRunning.
         """
-        name = same_name(request.corpus)
-        self._check_idle(request.corpus)
-        self._starting.add(name)
-        try:
-            return await self._start(request)
-        finally:
-            self._starting.discard(name)
+        # One corpus may be meant by several names: cases, aliases.
+        self._neighbours.corpora.forget([request.corpus])
+        existing = await self._neighbours.corpora.find(request.corpus)
+        if existing is not None:
+            request = replace(request, corpus=existing.name)
+        with self._claims.starting([request.corpus]) as hand_over:
+            job = await self._start(request)
+            hand_over(job)
+            return job
 
     async def _start(self, request: BuildRequest) -> Job:
         neighbours = self._neighbours
         dataset = await neighbours.datasets.get(request.dataset)
-        plan = make_plan(request, dataset.columns)
+        plan = make_plan(replace(request, dataset=dataset.name), dataset.columns)
         # Any text shows which model an id means, whether it is there, and how long its vectors are.
         probe = await neighbours.texts.embed([request.corpus], request.model)
         neighbours.corpora.forget([request.corpus])
@@ -65,18 +73,23 @@ class Builder:
             if not request.id_prefix:
                 await self._check_ids(plan, dataset)
             await neighbours.corpora.create(new_corpus(plan, request, dataset, probe))
-        target = Target(model=probe.model, dimension=probe.dimension, new=existing is None)
-        build = Build(plan, dataset, target, neighbours, threads=self._threads, scratch=self._scratch)
-        return await self._jobs.submit(KIND, plan.corpus, unit="rows", total=dataset.rows, work=build.run)
+        info = await neighbours.corpora.get(plan.corpus)
 
-    def _check_idle(self, corpus: str) -> None:
-        name = same_name(corpus)
-        if name in self._starting:
-            raise BuildRunning(f"a build of corpus {corpus!r} is just being started", corpus=corpus)
-        running = self._jobs.active(KIND, lambda subject: same_name(subject) == name)
-        if running is not None:
-            message = f"job {running.id} builds corpus {corpus!r} now: wait for it, or cancel it"
-            raise BuildRunning(message, job_id=running.id, corpus=corpus)
+        async def work(progress: Progress) -> dict[str, Any]:
+            return await self._run(plan, info, progress, new=existing is None)
+
+        return await self._jobs.submit(KIND, plan.corpus, unit="rows", total=dataset.rows, work=work)
+
+    async def _run(self, plan: Plan, info: CorpusInfo, progress: Progress, *, new: bool) -> dict[str, Any]:
+        begun = datetime.now(UTC)
+        if new:
+            await self._freshness.tidy()
+        counts = await self._passes.run(plan, info, progress, new=new)
+        result = {"corpus": plan.corpus, "dataset": plan.dataset, **summary(counts)}
+        await self._freshness.mark(plan.dataset, begun)
+        if counts.failed:
+            raise rows_failed(progress, result)
+        return {**result, "model": info.model, "dimension": info.dimension}
 
     async def _check_ids(self, plan: Plan, dataset: Dataset) -> None:
         """Refuses ids without a prefix that mean something else in another corpus."""
@@ -114,6 +127,13 @@ class Builder:
         return list(dict.fromkeys(text for value in values if (text := as_text(value))))
 
 
+def rows_failed(progress: Progress, result: Mapping[str, Any]) -> RowsFailed:
+    """The error for rows that could not be embedded while all others were; its metadata tells the same as a result."""
+    message = f"{progress.failed} rows could not be embedded; the first: {progress.first_failure}"
+    told: dict[str, Any] = {name: value for name, value in result.items() if isinstance(value, str | int)}
+    return RowsFailed(message, **told)
+
+
 def new_corpus(plan: Plan, request: BuildRequest, dataset: Dataset, probe: Vectors) -> vector_pb2.CreateIndexRequest:
     """The index to create, with what it is made from."""
     source = vector_pb2.IndexSource(dataset=dataset.name, dataset_version=dataset.version, embedding_model=probe.model)
@@ -122,7 +142,7 @@ def new_corpus(plan: Plan, request: BuildRequest, dataset: Dataset, probe: Vecto
         name=plan.corpus,
         dimension=probe.dimension,
         metric="cosine",
-        storage_type=request.storage_type,
+        storage_type=request.storage_type or DEFAULT_STORAGE,
         source=source,
         bucket=request.bucket,
     )

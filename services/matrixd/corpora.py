@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
-from lakehouse.vector.v1 import filter_pb2, vector_pb2
+from lakehouse.vector.v1 import encoded_pb2, filter_pb2, vector_pb2
 
 from services.matrixd.errors import CorpusFailed, CorpusNotFound
 from services.runtime.errors import (
@@ -32,7 +32,7 @@ IDS_PER_CALL = 10_000
 
 
 class VectorStub(Protocol):
-    """The methods of vectord that matrixd calls."""
+    """The methods of vectord that matrixd calls. Found metadata is only passed on, so it stays encoded."""
 
     def CreateIndex(self, request: vector_pb2.CreateIndexRequest) -> Awaitable[vector_pb2.CreateIndexResponse]: ...
     def ListIndexes(self, request: vector_pb2.ListIndexesRequest) -> Awaitable[vector_pb2.ListIndexesResponse]: ...
@@ -41,7 +41,7 @@ class VectorStub(Protocol):
     def DeleteItems(self, request: vector_pb2.DeleteItemsRequest) -> Awaitable[vector_pb2.DeleteItemsResponse]: ...
     def GetItems(self, request: vector_pb2.GetItemsRequest) -> Awaitable[vector_pb2.GetItemsResponse]: ...
     def ListItems(self, request: vector_pb2.ListItemsRequest) -> Awaitable[vector_pb2.ListItemsResponse]: ...
-    def Search(self, request: vector_pb2.SearchRequest) -> Awaitable[vector_pb2.SearchResponse]: ...
+    def Search(self, request: vector_pb2.SearchRequest) -> Awaitable[encoded_pb2.EncodedHits]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,10 @@ class CorpusInfo:
     dataset: str
     storage_type: str
     bucket: str
+    identity: str
+    """Another one for an index that was deleted and made anew under the same name."""
+    updated: int = 0
+    """When it last changed, in nanoseconds."""
     properties: Mapping[str, Any]
 
     @property
@@ -73,10 +77,10 @@ class Corpora:
 
     async def get(self, name: str) -> CorpusInfo:
         """What is known of a corpus. Raises CorpusNotFound. 1 us when it was asked for lately."""
+        known = self.known(name)
+        if known is not None:
+            return known
         key = same_name(name)
-        known = self._known.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
         try:
             response = await self._stub.GetIndex(vector_pb2.GetIndexRequest(name=name))
         except NotFound as error:
@@ -85,6 +89,11 @@ class Corpora:
         info = _info(response.index)
         self._known[key] = (time.monotonic() + self._seconds, info)
         return info
+
+    def known(self, name: str) -> CorpusInfo | None:
+        """What is known of a corpus without asking, because it was asked for lately."""
+        known = self._known.get(same_name(name))
+        return known[1] if known is not None and known[0] > time.monotonic() else None
 
     async def find(self, name: str) -> CorpusInfo | None:
         """What is known of a corpus; None when there is none."""
@@ -106,11 +115,18 @@ class Corpora:
         *,
         filter: filter_pb2.Filter | None = None,  # noqa: A002 - the contract's word
         exclude_ids: Sequence[str] = (),
-    ) -> Sequence[vector_pb2.Hit]:
-        """The nearest items. Raises CorpusNotFound, InvalidArgument for the query, CorpusFailed for the rest."""
+        ids: Sequence[str] | None = None,
+    ) -> Sequence[encoded_pb2.EncodedHit]:
+        """The nearest items, among `ids` where they are given.
+
+        Raises CorpusNotFound, InvalidArgument for the query, CorpusFailed for the rest.
+        """
         request = vector_pb2.SearchRequest(name=name, vector=vector, k=k, exclude_ids=exclude_ids)
         if filter is not None:
             request.filter.CopyFrom(filter)
+        if ids is not None:
+            request.ids.extend(ids)
+            request.restrict_to_ids = True
         try:
             return (await self._stub.Search(request)).hits
         except ServiceError as error:
@@ -164,6 +180,21 @@ class Corpora:
         request = vector_pb2.ListItemsRequest(name=name, page_size=size, page_token=token)
         try:
             return await self._stub.ListItems(request)
+        except NotFound as error:
+            raise not_found(name) from error
+
+    async def vectors(self, name: str, ids: Sequence[str]) -> dict[str, Sequence[float]]:
+        """The vectors of those of the ids that exist; at most IDS_PER_CALL of them. Raises CorpusNotFound."""
+        try:
+            response = await self._stub.GetItems(vector_pb2.GetItemsRequest(name=name, ids=ids))
+        except NotFound as error:
+            raise not_found(name) from error
+        return {item.id: item.vector for item in response.items}
+
+    async def count(self, name: str) -> int:
+        """How many items a corpus has now. Raises CorpusNotFound."""
+        try:
+            return (await self._stub.GetIndex(vector_pb2.GetIndexRequest(name=name))).index.count
         except NotFound as error:
             raise not_found(name) from error
 
@@ -223,5 +254,7 @@ def _info(index: vector_pb2.Index) -> CorpusInfo:
         dataset=index.source.dataset,
         storage_type=index.storage_type,
         bucket=index.bucket,
+        identity=f"{index.created_at.ToNanoseconds()} {index.source.embedding_model} {index.dimension}",
+        updated=index.updated_at.ToNanoseconds(),
         properties=MessageToDict(index.source.properties),
     )

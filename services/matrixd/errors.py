@@ -7,6 +7,7 @@ from services.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     Unavailable,
     Unimplemented,
 )
@@ -54,6 +55,12 @@ class PlaybookNotFound(NotFound):
     reason = "PLAYBOOK_NOT_FOUND"
 
 
+class ExperimentNotFound(NotFound):
+    """There is no such experiment, or it is so old that it was forgotten."""
+
+    reason = "EXPERIMENT_NOT_FOUND"
+
+
 class CorpusConflict(AlreadyExists):
     """The corpus to build is there and was made from something else."""
 
@@ -66,10 +73,58 @@ class BuildRunning(FailedPrecondition):
     reason = "BUILD_RUNNING"
 
 
+class CannotRefresh(FailedPrecondition):
+    """How a corpus was made is not known, or no longer fits its dataset; metadata `corpus` names it."""
+
+    reason = "CANNOT_REFRESH"
+
+
 class RowsFailed(FailedPrecondition):
     """Some rows of a dataset could not be embedded; the others are in the corpus."""
 
     reason = "ROWS_FAILED"
+
+
+class PlaybooksDiffer(FailedPrecondition):
+    """Two playbooks whose questions were embedded by different models cannot become one."""
+
+    reason = "MIXED_MODELS"
+
+
+class NotPromotable(FailedPrecondition):
+    """The evidence of an experiment does not exclude that nothing improves, or is about another tuning."""
+
+    reason = "NOT_PROMOTABLE"
+
+
+class NothingToRollBack(FailedPrecondition):
+    """No tuning counted before this one."""
+
+    reason = "NOTHING_TO_ROLL_BACK"
+
+
+class NoTexts(FailedPrecondition):
+    """A corpus of vectors alone has no words to search; metadata `corpus` names it."""
+
+    reason = "NO_TEXTS"
+
+
+class NoDataset(FailedPrecondition):
+    """A condition on rows needs a corpus that is made from a dataset; metadata `corpus` names the one that is not."""
+
+    reason = "NO_DATASET"
+
+
+class TooManyIds(ResourceExhausted):
+    """A condition leaves more items than can be listed with one search."""
+
+    reason = "TOO_MANY_IDS"
+
+
+class LexicalNotReady(Unavailable):
+    """The words of a corpus are being made; metadata `corpus` names it."""
+
+    reason = "LEXICAL_NOT_READY"
 
 
 class CorpusFailed(Unavailable):
@@ -84,7 +139,7 @@ class RowsCutShort(Unavailable):
     reason = "ROWS_CUT_SHORT"
 
 
-class OptionNotAvailable(Unimplemented):
-    """The contract has the option, this release does not; metadata `option` names it."""
+class JudgeNotAvailable(Unimplemented):
+    """The contract has the judge, this release does not; metadata `judge` names it."""
 
-    reason = "OPTION_NOT_AVAILABLE"
+    reason = "JUDGE_NOT_AVAILABLE"

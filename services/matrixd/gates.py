@@ -31,6 +31,19 @@ class Recollection:
     outcome: str
     role: str
     distance: float
+    query_text: str = ""
+    recorded_at: str = ""
+    """In ISO 8601 and UTC, so that later is greater."""
+    weight: float = 1.0
+    """What decay has left of its score, 0 to 1."""
+    retired: str = ""
+    """Why it does not count any more; empty while it counts."""
+
+    @property
+    def effect(self) -> float:
+        """What it does to a distance: up to 1 brings the answer nearer, down to -1 moves it away."""
+        effect = self.score * self.weight
+        return effect if self.outcome == ACCEPTED else -effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +52,11 @@ class Limits:
 
     boost: float
     inject: float
+
+    @property
+    def reach(self) -> float:
+        """How far an entry may lie to do anything."""
+        return max(self.boost, self.inject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +73,17 @@ class Terms:
         return self.corpora.get(_key(corpus))
 
 
-def admit(recollection: Recollection, terms: Terms, corpus: str | None) -> tuple[Verdict, ...]:
-    """The verdicts that do not depend on what the search found; `corpus` is what `asked` says. About 2 us."""
-    return (_outcome(recollection), _role(recollection, terms), _excluded(recollection, terms, corpus))
+def admit(recollection: Recollection, terms: Terms, corpus: str | None, found: bool) -> tuple[Verdict, ...]:
+    """The verdicts that need nothing but the entry; `corpus` is what `asked` says. About 2 us.
+
+    `found` tells whether retrieval found the answer: only then is there something to move away.
+    """
+    return (
+        _outcome(recollection, found),
+        _RETIRED_NOT if not recollection.retired else Verdict("retired", False, recollection.retired),
+        _role(recollection, terms),
+        _excluded(recollection, terms, corpus),
+    )
 
 
 def near(distance: float, limit: float, purpose: str) -> Verdict:
@@ -66,9 +92,13 @@ def near(distance: float, limit: float, purpose: str) -> Verdict:
     return Verdict("distance", passed, f"{distance:.4f} is {'within' if passed else 'beyond'} {limit:g} to {purpose}")
 
 
-def _outcome(recollection: Recollection) -> Verdict:
-    accepted = recollection.outcome == ACCEPTED
-    return Verdict("outcome", accepted, "the answer was accepted" if accepted else "the answer was rejected")
+_RETIRED_NOT = Verdict("retired", True, "the entry counts")
+
+
+def _outcome(recollection: Recollection, found: bool) -> Verdict:
+    if recollection.outcome == ACCEPTED:
+        return Verdict("outcome", True, "the answer was accepted")
+    return Verdict("outcome", found, f"the answer was rejected{'' if found else ' and was not found'}")
 
 
 def _role(recollection: Recollection, terms: Terms) -> Verdict:

@@ -15,12 +15,15 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from services.matrixd.gates import Recollection, Terms, Verdict, admit, near
+from services.matrixd.guard import Guard
 
 Answer = tuple[str, str]
 """A corpus, as the search spelled it, and an id."""
 
 HALF = 0.5
-"""The largest part of a distance that a boost may take away, so that one lucky answer cannot own a question."""
+"""The largest part of a distance that an entry may take away or add, so that one answer cannot own a question."""
+
+_NO_VETOES: Mapping[Answer, Verdict] = {}
 
 
 class Candidate(NamedTuple):
@@ -79,7 +82,7 @@ class Hit(NamedTuple):
             return 1.0
         recollection = self.counted.recollection
         base = recollection.distance if self.cold_distance is None else self.cold_distance
-        return boost_factor(base, recollection.score)
+        return boost_factor(base, recollection.effect)
 
     @property
     def boosted(self) -> bool:
@@ -95,12 +98,12 @@ class Ranking:
     refused: Sequence[Refused]
 
 
-def boost_factor(distance: float, score: float) -> float:
-    """What an entry's score multiplies a distance with: 1 at score 0, one half at score 1.
+def boost_factor(distance: float, effect: float) -> float:
+    """What an entry multiplies a distance with: one half at effect 1, 1 at 0, one and a half at -1.
 
     Inner-product distances may be negative; there the same part is added, since nearer is smaller.
     """
-    return 1.0 - HALF * score if distance >= 0 else 1.0 + HALF * score
+    return 1.0 - HALF * effect if distance >= 0 else 1.0 + HALF * effect
 
 
 def merge(found: Sequence[Sequence[Candidate]]) -> Sequence[Candidate]:
@@ -110,51 +113,77 @@ def merge(found: Sequence[Sequence[Candidate]]) -> Sequence[Candidate]:
     return sorted((candidate for candidates in found for candidate in candidates), key=itemgetter(0, 1, 2))
 
 
-def consult(cold: Sequence[Candidate], recollections: Iterable[Recollection], terms: Terms) -> Advice:
-    """Decides which entries boost, which would inject, and which are refused. About 5 us an entry."""
-    present = {(candidate.corpus, candidate.id) for candidate in cold}
+def consult(
+    cold: Sequence[Candidate], recollections: Iterable[Recollection], terms: Terms, guard: Guard | None = None
+) -> Advice:
+    """Decides which entries boost or move away, which would inject, and which are refused. About 5 us an entry."""
+    present = {(candidate.corpus, candidate.id): candidate.payload for candidate in cold}
     boosts: dict[Answer, list[Counted]] = {}
     injections: dict[Answer, list[Counted]] = {}
     refused: list[Refused] = []
     for recollection in recollections:
         corpus = terms.asked(recollection.answer_corpus)
-        verdicts = admit(recollection, terms, corpus)
-        if corpus is not None and all(verdict.passed for verdict in verdicts):
-            answer = (corpus, recollection.answer_id)
-            found = answer in present
+        answer = (corpus or "", recollection.answer_id)
+        found = answer in present
+        verdicts = admit(recollection, terms, corpus, found)
+        if all(verdict.passed for verdict in verdicts):
             verdicts += _fit(recollection, terms, found)
+            if guard is not None and verdicts[-1].passed:
+                verdicts += _guarded(recollection, guard, present.get(answer))
             if verdicts[-1].passed:
                 rivals = boosts if found else injections
                 rivals.setdefault(answer, []).append(Counted(recollection, verdicts))
                 continue
         refused.append(Refused(recollection, verdicts))
     return Advice(
-        boosts={answer: _settle(rivals, _best_score, refused) for answer, rivals in boosts.items()},
+        boosts={answer: _settle(rivals, _best(rivals), refused) for answer, rivals in boosts.items()},
         injections={answer: _settle(rivals, _nearest, refused) for answer, rivals in injections.items()},
         refused=refused,
     )
 
 
-def rank(cold: Sequence[Candidate], advice: Advice, fetched: Mapping[Answer, object], k: int) -> Ranking:
-    """Boosts, injects what was fetched, sorts and cuts to `k`. `fetched` holds the payloads of the injections."""
+def _guarded(recollection: Recollection, guard: Guard, payload: Any) -> tuple[Verdict, ...]:
+    verdict = guard.question(recollection)
+    against = guard.answer(recollection, payload) if verdict.passed and payload is not None else None
+    return (against or verdict,)
+
+
+def rank(
+    cold: Sequence[Candidate],
+    advice: Advice,
+    fetched: Mapping[Answer, Any],
+    k: int,
+    guard: Guard | None = None,
+    vetoes: Mapping[Answer, Verdict] = _NO_VETOES,
+) -> Ranking:
+    """Boosts, injects what was fetched, sorts and cuts to `k`.
+
+    `fetched` holds the payloads of the injections, `vetoes` what a judge has against some of them.
+    """
     if not advice.boosts and not advice.injections:
         top = [Hit(*candidate, candidate.distance, place, None) for place, candidate in enumerate(cold[:k])]
         return Ranking(top, sorted(advice.refused, key=_nearest))
     hits = [_hit(candidate, place, advice) for place, candidate in enumerate(cold)]
     refused = list(advice.refused)
     for answer, counted in advice.injections.items():
-        if answer in fetched:
+        against = _against(answer, counted, fetched, guard) or vetoes.get(answer)
+        if against is None:
             hits.append(_injected(answer, counted, fetched[answer]))
         else:
-            gone = Verdict("filter", False, "the answer is gone or does not pass the filter")
-            refused.append(Refused(counted.recollection, (*counted.verdicts, gone)))
+            refused.append(Refused(counted.recollection, (*counted.verdicts, against)))
     hits.sort(key=itemgetter(0, 1, 2))
     return Ranking(hits[:k], sorted(refused, key=_nearest))
 
 
+def _against(answer: Answer, counted: Counted, fetched: Mapping[Answer, Any], guard: Guard | None) -> Verdict | None:
+    if answer not in fetched:
+        return Verdict("filter", False, "the answer is gone or does not pass the filter")
+    return guard.answer(counted.recollection, fetched[answer]) if guard is not None else None
+
+
 def _fit(recollection: Recollection, terms: Terms, found: bool) -> tuple[Verdict, ...]:
     if found:
-        return (near(recollection.distance, terms.limits.boost, "boost"),)
+        return (near(recollection.distance, terms.limits.boost, "boost" if recollection.effect >= 0 else "move"),)
     missed = Verdict("present", True, "retrieval missed the answer")
     return (missed, near(recollection.distance, terms.limits.inject, "inject"))
 
@@ -168,9 +197,25 @@ def _settle(rivals: list[Counted], order: Callable[[Counted], Any], refused: lis
     return first
 
 
-def _best_score(counted: Counted) -> tuple[float, float, str]:
-    recollection = counted.recollection
-    return (-recollection.score, recollection.distance, recollection.playbook_id)
+def _best(rivals: Sequence[Counted]) -> Callable[[Counted], Any]:
+    """The order in which entries for one answer count.
+
+    Where they disagree, those count whose nearest question is nearer, then was recorded later. Among
+    those that agree, the strongest counts.
+    """
+    nearest = min(rivals, key=lambda one: (one.recollection.distance, _age(one.recollection.recorded_at)))
+    outcome = nearest.recollection.outcome
+
+    def order(counted: Counted) -> tuple[bool, float, float, str]:
+        recollection = counted.recollection
+        differs = recollection.outcome != outcome
+        return (differs, -abs(recollection.effect), recollection.distance, recollection.playbook_id)
+
+    return order
+
+
+def _age(recorded_at: str) -> tuple[int, ...]:
+    return tuple(-ord(character) for character in recorded_at)
 
 
 def _nearest(counted: Counted | Refused) -> tuple[float, str]:
@@ -182,12 +227,12 @@ def _hit(candidate: Candidate, place: int, advice: Advice) -> Hit:
     counted = advice.boosts.get((corpus, identifier)) if advice.boosts else None
     if counted is None:
         return Hit(distance, corpus, identifier, payload, distance, place, None)
-    boosted = distance * boost_factor(distance, counted.recollection.score)
+    boosted = distance * boost_factor(distance, counted.recollection.effect)
     return Hit(boosted, corpus, identifier, payload, distance, place, counted)
 
 
-def _injected(answer: Answer, counted: Counted, payload: object) -> Hit:
+def _injected(answer: Answer, counted: Counted, payload: Any) -> Hit:
     recollection = counted.recollection
-    distance = recollection.distance * boost_factor(recollection.distance, recollection.score)
+    distance = recollection.distance * boost_factor(recollection.distance, recollection.effect)
     passed = Verdict("filter", True, "the answer exists and passes the filter")
     return Hit(distance, *answer, payload, None, None, Counted(recollection, (*counted.verdicts, passed)))

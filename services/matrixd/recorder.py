@@ -6,7 +6,8 @@ its metadata the entry. A playbook is made by its first entry, with the model of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from lakehouse.vector.v1 import vector_pb2
 from services.matrixd.corpora import PLAYBOOK, Corpora, CorpusInfo
 from services.matrixd.draft import Draft, check_draft
 from services.matrixd.errors import AnswerNotFound, CorpusNotFound, MixedModels, NotAPlaybook, PlaybookNotFound
-from services.matrixd.playbook import DEFAULT_PLAYBOOK, Entry, from_metadata, to_metadata
+from services.matrixd.playbook import DEFAULT_PLAYBOOK, Entry, from_metadata, replacing, restored, to_metadata
 from services.matrixd.texts import Texts, Vectors
 from services.runtime.errors import AlreadyExists, InvalidArgument, ServiceError
 from services.runtime.names import same_name
@@ -50,14 +51,34 @@ class Pending:
     model: str = ""
 
 
+class Locks:
+    """One lock for each playbook: whoever reads entries to write them again holds it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def of(self, playbook: str) -> asyncio.Lock:
+        """The lock of a playbook."""
+        return self._locks.setdefault(same_name(playbook), asyncio.Lock())
+
+
 class Recorder:
     """Writes and reads playbooks."""
 
-    def __init__(self, corpora: Corpora, texts: Texts, now: Callable[[], datetime]) -> None:
-        """`now` tells the time of recording, in UTC."""
+    def __init__(
+        self,
+        corpora: Corpora,
+        texts: Texts,
+        now: Callable[[], datetime],
+        version_of: Callable[[str], Awaitable[int]],
+        locks: Locks,
+    ) -> None:
+        """`now` tells the time of recording, in UTC; `version_of` the catalog version of a dataset, 0 for none."""
         self._corpora = corpora
         self._texts = texts
         self._now = now
+        self._version_of = version_of
+        self._locks = locks
 
     async def record(self, draft: Draft) -> Recorded:
         """Remembers one answer.
@@ -69,8 +90,21 @@ class Recorder:
             raise result
         return result
 
-    async def record_all(self, drafts: Sequence[Draft]) -> list[Result]:
-        """Remembers many. Each has its own result in order; a bad one never fails the others."""
+    async def feedback(self, draft: Draft) -> Recorded:
+        """Remembers a sign, unless a stronger one is remembered: a click does not undo a placement.
+
+        Raises what `record` raises.
+        """
+        result = (await self.record_all([draft], weaker_stays=True))[0]
+        if isinstance(result, ServiceError):
+            raise result
+        return result
+
+    async def record_all(self, drafts: Sequence[Draft], *, weaker_stays: bool = False) -> list[Result]:
+        """Remembers many. Each has its own result in order; a bad one never fails the others.
+
+        With `weaker_stays`, an entry that is there stays where it has a higher score.
+        """
         results: dict[int, Result] = {}
         pending: list[Pending] = []
         for index, draft in enumerate(drafts):
@@ -90,77 +124,117 @@ class Recorder:
             for start in range(0, len(group), _BATCH):
                 batch = group[start : start + _BATCH]
                 try:
-                    results.update(await self._write(batch))
+                    async with self._locks.of(batch[0].playbook):
+                        results.update(await self._write(batch, weaker_stays))
                 except ServiceError as error:
                     results.update((one.index, error) for one in batch)
         return [results[index] for index in range(len(drafts))]
 
-    async def page(self, playbook: str, size: int, token: str) -> tuple[list[Entry], str]:
-        """A page of entries in the order of their ids, and the token of the next. Raises CorpusNotFound."""
-        response = await self._corpora.page(playbook or DEFAULT_PLAYBOOK, size, token)
-        entries = [entry for item in response.items if (entry := _entry(item.metadata)) is not None]
-        return entries, response.next_page_token
+    async def page(self, playbook: str, size: int, token: str, *, retired: bool) -> tuple[list[Entry], str]:
+        """A page of entries in the order of their ids, and the token of the next. Raises CorpusNotFound.
 
-    async def delete(self, playbook: str, playbook_id: str) -> Entry:
-        """Takes an entry back and returns it. Raises CorpusNotFound, PlaybookNotFound."""
+        Retired ones are left out unless asked for; a page may then have fewer entries than its size.
+        """
+        response = await self._corpora.page(playbook or DEFAULT_PLAYBOOK, size, token)
+        entries = [entry for item in response.items if (entry := entry_of(item.metadata)) is not None]
+        return [entry for entry in entries if retired or entry.retired_at is None], response.next_page_token
+
+    async def delete(self, playbook: str, playbook_id: str) -> tuple[Entry, Entry | None]:
+        """Takes a recording back; returns it, and the one it had replaced, which counts again.
+
+        Raises CorpusNotFound, PlaybookNotFound.
+        """
         name = playbook or DEFAULT_PLAYBOOK
-        metadata = (await self._corpora.metadata(name, [playbook_id])).get(playbook_id)
-        entry = _entry(metadata) if metadata is not None else None
-        if entry is None or not await self._corpora.delete(name, [playbook_id]):
-            message = f"playbook {name!r} has no entry {playbook_id!r}"
-            raise PlaybookNotFound(message, playbook_id=playbook_id, corpus=name)
-        return entry
+        async with self._locks.of(name):
+            metadata = (await self._corpora.metadata(name, [playbook_id])).get(playbook_id)
+            entry = entry_of(metadata) if metadata is not None else None
+            before = restored(entry) if entry is not None else None
+            if entry is not None and before is not None:
+                vectors = await self._corpora.vectors(name, [playbook_id])
+                items = [item_of(playbook_id, vector, before) for vector in vectors.values()]
+                if items:
+                    await self._corpora.add(vector_pb2.AddItemsRequest(name=name, items=items))
+                    return entry, before
+            if entry is None or not await self._corpora.delete(name, [playbook_id]):
+                message = f"playbook {name!r} has no entry {playbook_id!r}"
+                raise PlaybookNotFound(message, playbook_id=playbook_id, corpus=name)
+            return entry, None
 
     async def _locate(self, group: Sequence[Pending], results: dict[int, Result]) -> list[Pending]:
         """Those of the entries of one corpus whose answers exist there; an error for each of the others."""
         info = await self._corpora.get(group[0].entry.answer_corpus)
         ids = list(dict.fromkeys(one.entry.answer_id for one in group))
         existing = await self._corpora.metadata(info.name, ids)
+        version = await self._version_of(info.dataset)
         located: list[Pending] = []
         for one in group:
             if one.entry.answer_id in existing:
-                entry = replace(one.entry, answer_corpus=info.name)
+                entry = replace(one.entry, answer_corpus=info.name, dataset_version=version)
                 located.append(replace(one, entry=entry, model=info.model))
             else:
                 message = f"corpus {info.name!r} has no item {one.entry.answer_id!r}"
                 results[one.index] = AnswerNotFound(message, answer_id=one.entry.answer_id, corpus=info.name)
         return located
 
-    async def _write(self, batch: Sequence[Pending]) -> dict[int, Result]:
+    async def _write(self, batch: Sequence[Pending], weaker_stays: bool) -> dict[int, Result]:
         """Embeds the questions of one playbook and writes the entries."""
         name, model = batch[0].playbook, batch[0].model
         info = await self._corpora.find(name)
         if info is not None:
-            _check_playbook(info, model)
+            check_playbook(info, model)
             model = info.model
         vectors = await self._texts.embed([one.entry.query_text for one in batch], model)
-        request = vector_pb2.AddItemsRequest(name=name, items=_items(batch, vectors))
-        before: Iterable[str] = ()
-        try:
-            if info is not None:
-                before = await self._corpora.metadata(name, [item.id for item in request.items])
-                await self._corpora.add(request)
-        except CorpusNotFound:
-            info = None
-        if info is None:
-            await self._create(name, vectors)
-            await self._corpora.add(request)
+        before = await self._before(name, batch) if info is not None else {}
+        items: dict[str, vector_pb2.Item] = {}
+        for one, vector in zip(batch, vectors.rows, strict=True):
+            there = before.get(one.entry.playbook_id)
+            entry = replacing(one.entry, there) if there is not None else one.entry
+            stronger = there is not None and there.retired_at is None and there.score > entry.score
+            if not (weaker_stays and stronger):
+                items[entry.playbook_id] = item_of(entry.playbook_id, vector, entry)
+        await self._add(name, list(items.values()), vectors, new=info is None)
         return {one.index: Recorded(one.entry.playbook_id, one.entry.playbook_id in before) for one in batch}
 
-    async def _create(self, name: str, vectors: Vectors) -> None:
-        properties = Struct()
-        properties.update({"kind": PLAYBOOK})
-        source = vector_pb2.IndexSource(embedding_model=vectors.model, properties=properties)
-        request = vector_pb2.CreateIndexRequest(name=name, dimension=vectors.dimension, metric="cosine", source=source)
+    async def _before(self, name: str, batch: Sequence[Pending]) -> dict[str, Entry]:
         try:
-            await self._corpora.create(request)
-        except AlreadyExists:
-            # Another recording was quicker; both write into what it made.
-            self._corpora.forget([name])
-            _check_playbook(await self._corpora.get(name), vectors.model)
+            found = await self._corpora.metadata(name, [one.entry.playbook_id for one in batch])
+        except CorpusNotFound:
+            return {}  # deleted a moment ago; adding makes it anew
+        return {item_id: entry for item_id, metadata in found.items() if (entry := entry_of(metadata)) is not None}
+
+    async def _add(self, name: str, items: Sequence[vector_pb2.Item], vectors: Vectors, *, new: bool) -> None:
+        if not items:
+            return
+        request = vector_pb2.AddItemsRequest(name=name, items=items)
+        if not new:
+            try:
+                await self._corpora.add(request)
+                return
+            except CorpusNotFound:
+                new = True
+        await self._create(name, vectors)
+        await self._corpora.add(request)
+
+    async def _create(self, name: str, vectors: Vectors) -> None:
+        await create_playbook(self._corpora, name, vectors.model, vectors.dimension)
 
 
-def _check_playbook(info: CorpusInfo, model: str) -> None:
+async def create_playbook(corpora: Corpora, name: str, model: str, dimension: int) -> None:
+    """Makes a playbook, unless there is one of this model. Raises NotAPlaybook, MixedModels."""
+    properties = Struct()
+    properties.update({"kind": PLAYBOOK})
+    source = vector_pb2.IndexSource(embedding_model=model, properties=properties)
+    request = vector_pb2.CreateIndexRequest(name=name, dimension=dimension, metric="cosine", source=source)
+    try:
+        await corpora.create(request)
+    except AlreadyExists:
+        # Another recording was quicker; both write into what it made.
+        corpora.forget([name])
+        check_playbook(await corpora.get(name), model)
+
+
+def check_playbook(info: CorpusInfo, model: str) -> None:
+    """Raises NotAPlaybook, and MixedModels for a playbook of another model than `model`, which may be empty."""
     if not info.is_playbook:
         message = f"{info.name!r} is a corpus; recordings need a playbook, which may have any free name"
         raise NotAPlaybook(message, corpus=info.name)
@@ -172,16 +246,15 @@ def _check_playbook(info: CorpusInfo, model: str) -> None:
         raise MixedModels(message, corpus=info.name, models=f"{info.model},{model}")
 
 
-def _items(batch: Sequence[Pending], vectors: Vectors) -> list[vector_pb2.Item]:
-    items = []
-    for one, vector in zip(batch, vectors.rows, strict=True):
-        item = vector_pb2.Item(id=one.entry.playbook_id, vector=vector)
-        item.metadata.update(to_metadata(one.entry))
-        items.append(item)
-    return items
+def item_of(playbook_id: str, vector: Sequence[float], entry: Entry) -> vector_pb2.Item:
+    """An entry as an item of its playbook."""
+    item = vector_pb2.Item(id=playbook_id, vector=vector)
+    item.metadata.update(to_metadata(entry))
+    return item
 
 
-def _entry(metadata: Struct) -> Entry | None:
+def entry_of(metadata: Struct) -> Entry | None:
+    """The entry in an item's metadata; None for an item that is no entry."""
     return from_metadata(MessageToDict(metadata))
 
 

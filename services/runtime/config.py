@@ -65,18 +65,12 @@ class Settings:
 
     def section(self, name: str, config: type[T]) -> T:
         """Builds the dataclass of a section. Raises ConfigError for a value that cannot be used."""
-        hints = typing.get_type_hints(config)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(config):  # type: ignore[arg-type]  # T is a dataclass by contract
             found, value = self._lookup(name, field.name)
             if found:
-                values[field.name] = convert(value, hints[field.name], f"{name}.{field.name}")
-        try:
-            return config(**values)
-        except ValueError as error:
-            field_name, separator, problem = str(error).partition(": ")
-            setting = f"{name}.{field_name}" if separator else name
-            raise ConfigError(setting, problem or str(error)) from error
+                values[field.name] = value
+        return _build(config, values, name)
 
     def _lookup(self, section: str, field: str) -> tuple[bool, Any]:
         if field in self._overrides.get(section, {}):
@@ -133,7 +127,37 @@ def convert(value: Any, target: Any, setting: str) -> Any:
         return tuple(convert(part, arguments[0], setting) for part in parts)
     if origin in (dict, Mapping) or origin is getattr(typing, "Mapping", None):
         return _convert_table(value, arguments[1], setting)
+    if dataclasses.is_dataclass(target):
+        return value if isinstance(value, target) else _convert_section(value, target, setting)  # type: ignore[arg-type]
     return _convert_scalar(value, target, setting)
+
+
+def _build(config: type[T], values: Mapping[str, Any], name: str) -> T:
+    """Makes a dataclass from values of the right names; `name` is the setting they stand under."""
+    hints = typing.get_type_hints(config)
+    converted = {key: convert(value, hints[key], f"{name}.{key}") for key, value in values.items()}
+    try:
+        return config(**converted)
+    except ValueError as error:
+        field_name, separator, problem = str(error).partition(": ")
+        setting = f"{name}.{field_name}" if separator else name
+        raise ConfigError(setting, problem or str(error)) from error
+
+
+def _convert_section(value: Any, target: Any, setting: str) -> Any:
+    """A section inside a section, such as [embed.models.nomic]: a dataclass of its own."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(setting, f"must be a section, for example [{setting}], is {value!r}")
+    fields = dataclasses.fields(target)
+    known = [field.name for field in fields]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{setting}.{key}", "no such setting" + _hint(key, known))
+    for field in fields:
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in value:
+            raise ConfigError(f"{setting}.{field.name}", "is required")
+    return _build(target, value, setting)
 
 
 def _convert_table(value: Any, inner: Any, setting: str) -> dict[str, Any]:

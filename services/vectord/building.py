@@ -6,28 +6,25 @@ other row is linked anew. Costs some 0.1 ms for each linked row of 256.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from services.vectord.items import Norms
-from services.vectord.metric import Floats, Metric, Rows, faiss_metric
+from services.vectord.measuring import FEWEST_PROBES, PROBES, needed_candidates
+from services.vectord.metric import Floats, Metric, Rows, moved
 from services.vectord.native import faiss
-from services.vectord.sealed import GRAPH_ROWS, SCAN_PER_CANDIDATE, SealedSegment
+from services.vectord.sealed import EXACT, GRAPH_ROWS, SealedSegment
 from services.vectord.segment import Segment
+from services.vectord.storage import StorageType, flat_index, graph_index, held, within
 
 _CHUNK_ROWS = 512  # linked at most between two looks at whether to stop
 _CHUNK_FLOATS = 1 << 19
-PROBES = 64
-"""Rows that are linked last: until then the graph is measured with them, as with queries it never saw."""
-
-_FEWEST_PROBES = 16  # fewer say too little
-_PROBE_K = 10
-_RECALL = 0.995
-_ROUNDING = 1e-5
-_STEPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+_TRAINING_ROWS = 1 << 15  # at most, from which the ranges of int8 are learned
+_OUTSIDE = 0.01  # share of components outside the ranges from which a graph is made anew rather than added to
 
 
 class Stopped(Exception):
@@ -42,8 +39,8 @@ class Parameters:
     """Links of a node."""
     ef_construction: int = 80
     """Candidates looked at when a node is linked."""
-    ef_search: int = 64
-    """Fewest candidates looked at in a search."""
+    ef_search: int = 0
+    """Fewest candidates looked at in a search; as many as each graph was measured to need when 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +60,8 @@ class Built:
     ids: list[str]
     norms: Norms
     metadata: list[bytes]
+    sections: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """More sections of the file, by name: see envelope.py."""
 
 
 def build(
@@ -72,82 +71,116 @@ def build(
     probes: int,
     dimension: int,
     metric: Metric,
+    storage: StorageType = "float32",
     parameters: Parameters,
     stop: Callable[[], bool],
+    advance: Callable[[int], None] = lambda _: None,
+    graph: bool = True,
 ) -> Built:
     """One index over all rows of `base`, in their order, and then those of `sources`. Raises Stopped.
 
-    The last `probes` of the sources hold the rows with which the graph is measured.
+    The last `probes` of the sources hold the rows with which the graph is measured. `advance` is told how
+    many rows were linked since. Without `graph` the rows are only listed, which takes no time.
     """
-    index = _start(base, sum(len(source.rows) for source in sources), dimension, metric, parameters)
-    first, last = sources[: len(sources) - probes], sources[len(sources) - probes :]
-    _link(index, first, stop)
-    ef_search = 0
-    if is_graph(index):
-        queries = _vectors(last, dimension)
-        ef_search = base.ef_search if base is not None else parameters.ef_search
-        if len(queries) >= _FEWEST_PROBES:
-            ef_search = needed_candidates(index, queries, metric, parameters.ef_search)
-    _link(index, last, stop)
-    everything = sources if base is None else [Source(segment=base, rows=np.arange(base.count)), *sources]
+    known = [] if base is None else [Source(segment=base, rows=np.arange(base.count))]
+    everything = [*known, *sources]
+    rows = sum(len(source.rows) for source in everything)
+    if base is not None and not _can_grow(base, sources, storage):
+        base, sources = None, everything
+    work = _Work(storage, stop, advance)
+    if graph and (base is not None or rows >= GRAPH_ROWS):
+        index, exact = _started(base, sources, dimension, metric, storage, parameters)
+        first, last = sources[: len(sources) - probes], sources[len(sources) - probes :]
+        if exact is not None and base is not None:
+            work.add([exact], everything[:1])
+        work.add([index, exact], first)
+        # The last rows were drawn from the sources alone.
+        linked = everything if not probes else known
+        ef_search = _measured(index, exact, last, linked, metric, parameters.ef_search)
+        work.add([index, exact], last)
+    else:
+        index, exact, ef_search = flat_index(dimension, metric, storage), None, 0
+        work.add([index], sources)
     return Built(
         index=index,
         ef_search=ef_search,
         ids=[source.segment.ids[row] for source in everything for row in source.rows.tolist()],
         norms=np.concatenate([source.segment.norms(source.rows) for source in everything]),
         metadata=[source.segment.metadata[row] for source in everything for row in source.rows.tolist()],
+        sections={} if exact is None else {EXACT: faiss.serialize_index(exact)},
     )
 
 
-def _start(base: SealedSegment | None, rows: int, dimension: int, metric: Metric, parameters: Parameters) -> Any:
+def _can_grow(base: SealedSegment, sources: Sequence[Source], storage: StorageType) -> bool:
+    if base.storage != storage:
+        return False
+    return storage != "int8" or within(_sample(sources), base.ranges()) >= 1 - _OUTSIDE
+
+
+def _started(
+    base: SealedSegment | None,
+    sources: Sequence[Source],
+    dimension: int,
+    metric: Metric,
+    storage: StorageType,
+    parameters: Parameters,
+) -> tuple[Any, Any]:
+    """A graph, and a list for the vectors when the graph is over something coarser."""
+    exact = flat_index(dimension, metric, storage) if storage == "int8" else None
     if base is not None:
-        return base.index_copy()
-    if rows < GRAPH_ROWS:
-        return faiss.IndexFlat(dimension, faiss_metric(metric))
-    index = faiss.IndexHNSWFlat(dimension, parameters.m, faiss_metric(metric))
+        return base.index_copy(), exact
+    index = graph_index(dimension, metric, storage, links=parameters.m)
     index.hnsw.efConstruction = parameters.ef_construction
-    return index
+    if not index.is_trained:
+        index.train(_sample(sources))
+    return index, exact
 
 
-def _link(index: Any, sources: Sequence[Source], stop: Callable[[], bool]) -> None:
-    chunk = max(1, min(_CHUNK_ROWS, _CHUNK_FLOATS // index.d))
-    for source in sources:
-        for begin in range(0, len(source.rows), chunk):
-            if stop():
-                raise Stopped
-            index.add(source.segment.vectors(source.rows[begin : begin + chunk]))
+def _sample(sources: Sequence[Source]) -> Floats:
+    """Some vectors, evenly from all."""
+    rows = sum(len(source.rows) for source in sources)
+    step = -(-rows // _TRAINING_ROWS) or 1
+    return np.concatenate([source.segment.vectors(source.rows[::step]) for source in sources])
 
 
-def _vectors(sources: Sequence[Source], dimension: int) -> Floats:
-    nothing = np.empty((0, dimension), dtype=np.float32)
-    return np.concatenate([nothing, *(source.segment.vectors(source.rows) for source in sources)])
+class _Work:
+    """Adds rows, and lets whoever watches see how far it is."""
+
+    def __init__(self, storage: StorageType, stop: Callable[[], bool], advance: Callable[[int], None]) -> None:
+        self._storage: StorageType = storage
+        self._stop = stop
+        self._advance = advance
+
+    def add(self, indexes: Sequence[Any], sources: Sequence[Source]) -> None:
+        """Adds rows to each index that is there. Raises Stopped."""
+        present = [index for index in indexes if index is not None]
+        chunk = max(1, min(_CHUNK_ROWS, _CHUNK_FLOATS // present[0].d))
+        for source in sources:
+            for begin in range(0, len(source.rows), chunk):
+                if self._stop():
+                    raise Stopped
+                rows = source.rows[begin : begin + chunk]
+                vectors = held(source.segment.vectors(rows), self._storage)
+                for index in present:
+                    index.add(vectors)
+                self._advance(len(rows))
 
 
-def is_graph(index: Any) -> bool:
-    """Whether an index is a graph rather than a list to scan."""
-    return isinstance(index, faiss.IndexHNSW)
-
-
-def needed_candidates(index: Any, queries: Floats, metric: Metric, least: int) -> int:
-    """The candidates with which a graph finds what a scan finds; 0 when a scan is cheaper than that.
-
-    Costs a scan for each query.
-    """
-    flat = faiss.downcast_index(index.storage)
-    # One at a time: FAISS compares many at once in another way, which is less exact.
-    worst = np.concatenate([flat.search(query[None], _PROBE_K)[0][:, -1:] for query in queries])
-    for step in _STEPS:
-        candidates = round(least * step)
-        if candidates * SCAN_PER_CANDIDATE > index.ntotal:
-            break
-        scores = index.search(queries, _PROBE_K, params=faiss.SearchParametersHNSW(efSearch=candidates))[0]
-        if _recall(scores, worst, metric) >= _RECALL:
-            return candidates
-    return 0
-
-
-def _recall(scores: Floats, worst: Floats, metric: Metric) -> float:
-    # By distance rather than by row: among equal vectors any of them is right.
-    slack = _ROUNDING * np.abs(worst)
-    near = scores >= worst - slack if metric == "ip" else scores <= worst + slack
-    return float(near.mean())
+def _measured(
+    index: Any,
+    exact: Any,
+    last: Sequence[Source],
+    linked: Sequence[Source],
+    metric: Metric,
+    least: int,
+) -> int:
+    """What the graph needs for rows that are not linked yet, and for some of `linked`, which they need not be like."""
+    fresh = [source.segment.vectors(source.rows) for source in last]
+    probes = sum(len(vectors) for vectors in fresh)
+    rows = sum(len(source.rows) for source in linked)
+    wanted = PROBES if probes < FEWEST_PROBES else round(PROBES * rows / (rows + PROBES))
+    if rows:
+        # Linked rows find themselves; moved a little they are like others.
+        random = np.random.default_rng(index.ntotal)
+        fresh.append(moved(random.permutation(_sample(linked))[:wanted], metric, random))
+    return needed_candidates(index, exact, np.concatenate(fresh), metric, least)

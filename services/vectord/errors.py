@@ -9,7 +9,6 @@ from services.runtime.errors import (
     NotFound,
     TooLarge,
     Unavailable,
-    Unimplemented,
 )
 
 
@@ -73,19 +72,141 @@ class DimensionsDiffer(FailedPrecondition):
     reason = "WRONG_DIMENSION"
 
 
+class NotLhv1(InvalidArgument):
+    """What was sent is no `.lhv1` file."""
+
+    reason = "NOT_LHV1"
+
+
+class DamagedSegment(InvalidArgument):
+    """A `.lhv1` file is missing, cut short, or not what was written."""
+
+    reason = "DAMAGED_SEGMENT"
+
+
+class NewerVersion(InvalidArgument):
+    """A `.lhv1` file or a manifest was written by a later release."""
+
+    reason = "NEWER_VERSION"
+
+
+class ImportTooLarge(TooLarge):
+    """A file to import is over the cap."""
+
+    reason = "IMPORT_TOO_LARGE"
+
+
+class MetadataTooLarge(TooLarge):
+    """An item's metadata has more than 1 MiB."""
+
+    reason = "METADATA_TOO_LARGE"
+
+
+class IndexOpening(Unavailable):
+    """Segments of the index are neither on this machine nor to be had from storage yet."""
+
+    reason = "INDEX_OPENING"
+    retry_after = 5
+
+
+class IndexBusy(Unavailable):
+    """Items come faster than they can be sealed; nothing was written."""
+
+    reason = "INDEX_BUSY"
+    retry_after = 2
+
+
+class IndexStopped(Unavailable):
+    """A write is in the log but could not be applied; the index takes no more writes until it is opened again."""
+
+    reason = "INDEX_STOPPED"
+
+
 class LogUnwritable(Unavailable):
     """The disk refuses the write-ahead log; nothing was written."""
 
     reason = "LOG_UNWRITABLE"
 
 
-class StorageTypeNotAvailable(Unimplemented):
-    """The contract has this way of keeping vectors, this release does not."""
-
-    reason = "STORAGE_TYPE_NOT_AVAILABLE"
-
-
 class AnswerTooLarge(TooLarge):
     """So many items were asked for that the answer would not fit into memory."""
 
     reason = "ANSWER_TOO_LARGE"
+
+
+class AliasNotFound(NotFound):
+    """No alias has this name."""
+
+    reason = "ALIAS_NOT_FOUND"
+
+
+class NothingToRollBack(FailedPrecondition):
+    """There is no earlier state to go back to, or what it names is gone."""
+
+    reason = "NOTHING_TO_ROLL_BACK"
+
+
+class IndexHasAlias(FailedPrecondition):
+    """An alias stands for the index, so it cannot be deleted."""
+
+    reason = "INDEX_HAS_ALIAS"
+
+
+class IndexHasJob(FailedPrecondition):
+    """Another job works on the index."""
+
+    reason = "INDEX_HAS_JOB"
+
+
+class BackendHasNoGraphs(FailedPrecondition):
+    """The index lives where there are no graphs to rebuild, to try or to promote."""
+
+    reason = "BACKEND_HAS_NO_GRAPHS"
+
+
+class IndexEmpty(FailedPrecondition):
+    """The index has no items to measure with."""
+
+    reason = "INDEX_EMPTY"
+
+
+class EvalSetExists(AlreadyExists):
+    """The index has an eval set of this name, or one that differs only in case."""
+
+    reason = "EVAL_SET_EXISTS"
+
+
+class EvalSetNotFound(NotFound):
+    """The index has no eval set of this name."""
+
+    reason = "EVAL_SET_NOT_FOUND"
+
+
+class TrialNotFound(NotFound):
+    """The index has no trial of this id."""
+
+    reason = "TRIAL_NOT_FOUND"
+
+
+class RecallTooLow(FailedPrecondition):
+    """The trial found too few of the right neighbours to be promoted."""
+
+    reason = "RECALL_TOO_LOW"
+
+
+class BackendNotInstalled(FailedPrecondition):
+    """The library of this back end is not installed."""
+
+    reason = "BACKEND_NOT_INSTALLED"
+
+
+class BackendHasNoExport(FailedPrecondition):
+    """An index on this back end cannot be exported as a file."""
+
+    reason = "BACKEND_HAS_NO_EXPORT"
+
+
+class IndexLocked(FailedPrecondition):
+    """Another process writes this index; its table takes one writer at a time."""
+
+    reason = "INDEX_LOCKED"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from services.runtime.errors import InvalidArgument
 from services.vectord.errors import FilterTooDeep
@@ -145,9 +146,9 @@ def _equal(column: Column, values: Sequence[Scalar]) -> Mask:
     texts = [column.texts[value] for value in values if isinstance(value, str) and value in column.texts]
     truths = [float(value) for value in values if isinstance(value, bool)]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    chosen = np.isin(column.codes, texts)
+    chosen: Mask = _among(column.codes, texts)
     if numbers:
-        chosen |= (column.kinds == NUMBER) & np.isin(column.numbers, numbers)
+        chosen |= (column.kinds == NUMBER) & _among(column.numbers, numbers)
     if truths:
         chosen |= (column.kinds == BOOL) & np.isin(column.numbers, truths)
     if None in values:
@@ -155,12 +156,18 @@ def _equal(column: Column, values: Sequence[Scalar]) -> Mask:
     return chosen
 
 
+def _among(entries: npt.NDArray[Any], values: Sequence[float]) -> Mask:
+    if len(values) == 1:
+        return np.asarray(entries == values[0], dtype=np.bool_)
+    return np.isin(entries, values)
+
+
 def _between(column: Column, wanted: Range) -> Mask:
     bounds = wanted.bounds()
     if all(isinstance(bound, str) for _, bound in bounds):
         known = list(column.texts.items())
         codes = [code for text, code in known if all(compare(text, bound) for compare, bound in bounds)]
-        return np.isin(column.codes, codes)
+        return _among(column.codes, codes)
     chosen: Mask = column.kinds == NUMBER
     for compare, bound in bounds:
         if isinstance(bound, str):

@@ -7,13 +7,16 @@ search needs no lock, and what an add has published is found by the next search 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from services.vectord.admitted import Admitted
 from services.vectord.fields import Fields
 from services.vectord.items import Batch, Norms
-from services.vectord.metric import Floats, Metric, Rows, scan
+from services.vectord.kernel import FullKernel, HalfKernel
+from services.vectord.metric import GATHERED_SHARE, Floats, Metric, Rows, scan
+from services.vectord.native import faiss
+from services.vectord.storage import StorageType, is_half
 
 _FIRST_CAPACITY = 64
 _NO_ROW = -1
@@ -22,9 +25,10 @@ _NO_ROW = -1
 class HotSegment:
     """Rows in memory, in the order in which they came; the same id may stand in several."""
 
-    def __init__(self, *, dimension: int, metric: Metric) -> None:
-        """Makes an empty segment."""
+    def __init__(self, *, dimension: int, metric: Metric, storage: StorageType = "float32") -> None:
+        """Makes an empty segment; its vectors are rounded to the storage type already."""
         self.metric = metric
+        self._half = is_half(storage)
         self.count = 0
         self.ids: list[str] = []
         self.metadata: list[bytes] = []
@@ -42,7 +46,7 @@ class HotSegment:
     def append(self, batch: Batch, metadata: Sequence[bytes]) -> None:
         """Adds rows behind the last one; only the index's writer may call this."""
         end = self.count + len(batch)
-        self._reserve(end)
+        self.reserve(end)
         self._vectors[self.count : end] = batch.vectors
         self._norms[self.count : end] = batch.norms
         self.ids += batch.ids
@@ -53,7 +57,8 @@ class HotSegment:
             self._newest[item_id] = row
         self.count = end
 
-    def _reserve(self, capacity: int) -> None:
+    def reserve(self, capacity: int) -> None:
+        """Makes room for that many rows in all; only the index's writer may call this. Raises MemoryError."""
         if capacity <= len(self._vectors):
             return
         capacity = max(capacity, 2 * len(self._vectors))
@@ -80,10 +85,27 @@ class HotSegment:
         return self._norms.take(rows)
 
     def nearest(
-        self, query: Floats, limit: int, *, count: int, allowed: int, selector: Any | None, ef: int | None, exact: bool
+        self, query: Floats, limit: int, *, count: int, admitted: Admitted | None, ef: int | None, exact: bool
     ) -> Rows:
-        """The `limit` nearest of the rows that `selector` lets through, unordered; always exact."""
-        return scan(self.metric, query, self._vectors, count, limit, selector)
+        """The `limit` nearest of the admitted rows, unordered; always exact."""
+        vectors = self._vectors
+        if admitted is None:
+            return scan(self.metric, query, vectors, count, limit, None)
+        if admitted.count * GATHERED_SHARE <= count:
+            return self._full(vectors).best(query, admitted.rows, limit)
+        return scan(self.metric, query, vectors, count, limit, admitted.selector)
+
+    def score(self, query: Floats, rows: Rows) -> tuple[Rows, Floats]:
+        """Some rows, in any order, with their scores, the same as after they are sealed."""
+        vectors = self._vectors
+        if not self._half:
+            return self._full(vectors).score(query, rows)
+        codes = vectors.take(rows, axis=0).astype(np.float16).view(np.uint8)
+        places, scores = HalfKernel(self.metric, codes).score(query, np.arange(len(rows)))
+        return rows[places], scores
+
+    def _full(self, vectors: Floats) -> FullKernel:
+        return FullKernel(self.metric, faiss.swig_ptr(vectors), vectors.shape[1])
 
     def cost(self, limit: int, ef: int | None, count: int) -> int:
         """Rows that a search compares with."""

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.vectord.errors import EmptyId, IdTooLong, NotFinite, WrongDimension, ZeroNorm
+from services.runtime.errors import Violation
+from services.vectord.errors import EmptyId, IdTooLong, MetadataTooLarge, NotFinite, WrongDimension, ZeroNorm
 from services.vectord.metric import LONGEST, Floats, Metric
+from services.vectord.storage import LARGEST_HALF, StorageType, is_half, rounded
 
 ID_MAX_BYTES = 1024
+METADATA_MAX_BYTES = 1 << 20
+"""Of one item's serialised metadata; items are for finding, not for keeping documents."""
+
 _ID_SURELY_FITS = ID_MAX_BYTES // 4  # characters; UTF-8 takes at most four bytes for one
 
 Norms = npt.NDArray[np.float64]
@@ -55,20 +60,34 @@ class Batch:
         )
 
 
-def check(items: Sequence[Item], *, dimension: int, metric: Metric, field: str = "items") -> Batch:
-    """Checks every item and returns them, of several with one id the last; O(items x dimension).
+def check(
+    items: Sequence[Item], *, dimension: int, metric: Metric, storage: StorageType = "float32", field: str = "items"
+) -> Batch:
+    """Checks every item and returns them as they are kept, of several with one id the last; O(items x dimension).
 
-    Raises EmptyId, IdTooLong, WrongDimension, NotFinite or ZeroNorm naming the first item at fault.
+    Raises EmptyId, IdTooLong, MetadataTooLarge, WrongDimension, NotFinite or ZeroNorm naming the first item
+    at fault.
     """
     for position, item in enumerate(items):
         check_id(item.id, f"{field}[{position}].id")
+        if item.metadata is not None and len(item.metadata) > METADATA_MAX_BYTES:
+            raise _metadata_too_large(len(item.metadata), f"{field}[{position}].metadata")
     names = [f"{field}[{position}].vector" for position in range(len(items))]
     vectors, norms = normalise([item.vector for item in items], dimension=dimension, metric=metric, names=names)
     batch = Batch(
-        ids=[item.id for item in items], vectors=vectors, norms=norms, metadata=[item.metadata for item in items]
+        ids=[item.id for item in items],
+        vectors=_kept(vectors, storage, names),
+        norms=norms,
+        metadata=[item.metadata for item in items],
     )
     last = {item.id: position for position, item in enumerate(items)}
     return batch if len(last) == len(items) else batch.take(list(last.values()))
+
+
+def _metadata_too_large(size: int, field: str) -> MetadataTooLarge:
+    problem = f"must have at most {METADATA_MAX_BYTES} bytes, has {size}"
+    violation = Violation(field, problem)
+    return MetadataTooLarge(f"{field}: {problem}", violations=(violation,), field=field, size=size)
 
 
 def check_id(item_id: str, field: str) -> None:
@@ -117,6 +136,16 @@ def _one(vector: Floats, metric: Metric, names: Sequence[str]) -> tuple[Floats, 
     if length == 0:
         raise ZeroNorm.of(names[0], "must not be all zeros: it has no direction")
     return (wide / length).astype(np.float32)[None], lengths
+
+
+def _kept(matrix: Floats, storage: StorageType, names: Sequence[str]) -> Floats:
+    if not is_half(storage):
+        return matrix
+    kept = rounded(matrix, storage)
+    beyond = np.flatnonzero(~np.isfinite(kept).all(axis=1))
+    if len(beyond):
+        raise NotFinite.of(names[beyond[0]], f"must not hold numbers beyond {LARGEST_HALF:.0f} in {storage}")
+    return kept
 
 
 def _unit(matrix: Floats, lengths: Norms, names: Sequence[str]) -> Norms:

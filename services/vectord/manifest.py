@@ -6,11 +6,12 @@ It is the index's exact state where the log was last cut; the logs from `log_fro
 from __future__ import annotations
 
 import base64
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -18,8 +19,11 @@ import orjson
 from services.runtime.durable import Record, atomic_write, frame, scan
 from services.vectord.building import Parameters
 from services.vectord.metric import Mask, Metric
+from services.vectord.storage import StorageType
 
 VERSION = 1
+
+T = TypeVar("T")
 
 
 class DamagedManifest(Exception):
@@ -33,22 +37,25 @@ class Source:
     dataset: str = ""
     dataset_version: int = 0
     embedding_model: str = ""
+    embedding_model_version: str = ""
     properties: bytes = b""
     """A serialised Struct: whatever else the builder wants to keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What was said when the index was created."""
+    """What the index is: as it was created, and as it was changed since."""
 
     name: str
     dimension: int
     metric: Metric
-    storage_type: str = "float32"
+    storage_type: StorageType = "float32"
     parameters: Parameters = field(default_factory=Parameters)
     source: Source = field(default_factory=Source)
     bucket: str = "primary"
     created_ns: int = 0
+    backend: str = "memory"
+    """Which engine keeps it; see backends.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +82,24 @@ class Manifest:
     segments: Sequence[Entry] = ()
     problems: Sequence[str] = ()
     """Damage found so far that cannot be mended, each in a sentence."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What else is kept with the index, JSON values by key; unknown to whoever does not need it."""
+
+
+_KEYS = ("version", "description", "updated_ns", "log_from", "next_segment", "segments", "problems")
 
 
 def write(path: Path, manifest: Manifest) -> None:
     """Replaces the manifest durably."""
+    atomic_write(path, encode(manifest))
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of a manifest, with a checksum."""
     document = {
+        **manifest.extra,
         "version": VERSION,
-        "description": _description(manifest.description),
+        "description": about(manifest.description),
         "updated_ns": manifest.updated_ns,
         "log_from": manifest.log_from,
         "next_segment": manifest.next_segment,
@@ -91,7 +109,7 @@ def write(path: Path, manifest: Manifest) -> None:
         ],
         "problems": list(manifest.problems),
     }
-    atomic_write(path, frame(1, orjson.dumps(document)))
+    return frame(1, orjson.dumps(document))
 
 
 def read(path: Path) -> Manifest:
@@ -106,38 +124,34 @@ def read(path: Path) -> Manifest:
     if document["version"] != VERSION:
         raise DamagedManifest(f"the manifest has version {document['version']}, which this release cannot read")
     return Manifest(
-        description=_parsed(document["description"]),
+        description=described(document["description"]),
         updated_ns=document["updated_ns"],
         log_from=document["log_from"],
         next_segment=document["next_segment"],
         segments=[_entry(one) for one in document["segments"]],
         problems=document["problems"],
+        extra={key: value for key, value in document.items() if key not in _KEYS},
     )
 
 
-def _description(description: Description) -> dict[str, Any]:
-    properties = base64.b64encode(description.source.properties).decode()
-    return {
-        "name": description.name,
-        "dimension": description.dimension,
-        "metric": description.metric,
-        "storage_type": description.storage_type,
-        "parameters": description.parameters,
-        "source": {
-            "dataset": description.source.dataset,
-            "dataset_version": description.source.dataset_version,
-            "embedding_model": description.source.embedding_model,
-            "properties": properties,
-        },
-        "bucket": description.bucket,
-        "created_ns": description.created_ns,
-    }
+def about(description: Description) -> dict[str, Any]:
+    """A description as a JSON object."""
+    document = dataclasses.asdict(description)
+    document["source"]["properties"] = base64.b64encode(description.source.properties).decode()
+    return document
 
 
-def _parsed(document: Mapping[str, Any]) -> Description:
+def described(document: Mapping[str, Any]) -> Description:
+    """A description from its JSON object; keys of a later release are passed over."""
     source = dict(document["source"])
     source["properties"] = base64.b64decode(source["properties"])
-    return Description(**{**document, "parameters": Parameters(**document["parameters"]), "source": Source(**source)})
+    nested = {"parameters": _known(Parameters, document["parameters"]), "source": _known(Source, source)}
+    return _known(Description, {**document, **nested})
+
+
+def _known(made: type[T], document: Mapping[str, Any]) -> T:
+    names = {one.name for one in dataclasses.fields(made)}  # type: ignore[arg-type]  # only dataclasses come here
+    return made(**{key: value for key, value in document.items() if key in names})
 
 
 def _entry(document: Mapping[str, Any]) -> Entry:

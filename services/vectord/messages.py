@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf.struct_pb2 import Value
 
-from lakehouse.vector.v1 import filter_pb2, parameters_pb2, vector_pb2
+from lakehouse.vector.v1 import encoded_pb2, filter_pb2, parameters_pb2, vector_pb2
 
 from services.runtime.errors import InvalidArgument
 from services.runtime.floats import set_floats
 from services.vectord.building import Parameters
+from services.vectord.engine import Checked, Info
 from services.vectord.filters import AllOf, AnyOf, Bound, Exists, Filter, In, Not, Range, Scalar
-from services.vectord.index import Info
 from services.vectord.items import Item
 from services.vectord.manifest import Description, Source
 from services.vectord.metric import METRICS, Metric
 from services.vectord.snapshot import Found, Query
+from services.vectord.storage import STORAGE_TYPES, StorageType
 
 DEFAULT_K = 10
 
@@ -30,7 +31,7 @@ def description(request: vector_pb2.CreateIndexRequest) -> Description:
         name=request.name,
         dimension=request.dimension,
         metric=_metric(request.metric),
-        storage_type=request.storage_type or "float32",
+        storage_type=_storage_type(request.storage_type),
         parameters=Parameters(
             m=given.m or defaults.m,
             ef_construction=given.ef_construction or defaults.ef_construction,
@@ -40,9 +41,11 @@ def description(request: vector_pb2.CreateIndexRequest) -> Description:
             dataset=request.source.dataset,
             dataset_version=request.source.dataset_version,
             embedding_model=request.source.embedding_model,
+            embedding_model_version=request.source.embedding_model_version,
             properties=request.source.properties.SerializeToString(),
         ),
         bucket=request.bucket or "primary",
+        backend=request.backend or "memory",
     )
 
 
@@ -50,7 +53,11 @@ def _metric(word: str) -> Metric:
     return next((metric for metric in METRICS if metric == word), METRICS[0])
 
 
-def index(info: Info) -> vector_pb2.Index:
+def _storage_type(word: str) -> StorageType:
+    return next((storage for storage in STORAGE_TYPES if storage == word), STORAGE_TYPES[0])
+
+
+def index(info: Info, aliases: Sequence[str] = ()) -> vector_pb2.Index:
     """What is known of an index."""
     described = info.description
     message = vector_pb2.Index(
@@ -71,14 +78,27 @@ def index(info: Info) -> vector_pb2.Index:
             dataset=described.source.dataset,
             dataset_version=described.source.dataset_version,
             embedding_model=described.source.embedding_model,
+            embedding_model_version=described.source.embedding_model_version,
         ),
         bucket=described.bucket,
+        backend=described.backend,
         size=info.size,
         problems=info.problems,
+        aliases=aliases,
     )
+    if info.checked is not None:
+        message.recall.CopyFrom(recall(info.checked))
     message.source.properties.MergeFromString(described.source.properties)
     message.created_at.FromNanoseconds(described.created_ns)
     message.updated_at.FromNanoseconds(info.updated_ns)
+    return message
+
+
+def recall(checked: Checked) -> vector_pb2.RecallCheck:
+    """What a check found."""
+    found = checked.recall
+    message = vector_pb2.RecallCheck(recall=found.recall, k=found.k, sample=found.sample)
+    message.checked_at.FromNanoseconds(checked.checked_ns)
     return message
 
 
@@ -175,13 +195,14 @@ def _scalar(value: Value, field: str) -> Scalar:
     raise InvalidArgument.of(field, "must be text, a number, true, false or null")
 
 
-def add_hits(message: vector_pb2.SearchResponse | vector_pb2.SearchResult, found: Found) -> None:
-    """Fills `hits`: 1.5 us each, since the stored metadata is parsed where it belongs."""
-    for place, item_id in enumerate(found.ids):
-        hit = message.hits.add(id=item_id, distance=found.distances[place])
-        hit.metadata.MergeFromString(found.metadata[place])
-        if found.vectors is not None:
-            set_floats(hit, "vector", found.vectors[place])
+def add_hits(message: encoded_pb2.EncodedHits, found: Found) -> None:
+    """Fills `hits`: 0.5 us each, since the stored metadata stays as it is."""
+    add = message.hits.add
+    for item_id, distance, metadata in zip(found.ids, found.distances, found.metadata, strict=True):
+        add(id=item_id, distance=distance, metadata=metadata)
+    if found.vectors is not None:
+        for hit, vector in zip(message.hits, found.vectors, strict=True):
+            set_floats(hit, "vector", vector)
 
 
 def add_items(message: vector_pb2.GetItemsResponse | vector_pb2.ListItemsResponse, found: Found) -> None:

@@ -22,8 +22,13 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 
 # Two vectors no longer than this have a finite squared distance and inner product in float32.
 LONGEST = 2.0**62
+GATHERED_SHARE = 4
+"""When one row in so many is admitted, looking at them one by one beats a scan that passes over the others."""
+
 # Rounding in float32 sums; what is nearer together than this may be a tie.
 _ROUNDING = 1e-6
+_MOVED = 0.1
+_FARTHEST = 4.0  # the square of the distance between opposite vectors of length 1
 
 
 def faiss_metric(metric: Metric) -> int:
@@ -32,17 +37,37 @@ def faiss_metric(metric: Metric) -> int:
 
 
 def distances(metric: Metric, query: Floats, vectors: Floats) -> npt.NDArray[np.float64]:
-    """Distances from a query to each row of `vectors`; 5 us for 10 rows of 256.
+    """Distances from a query to each row of `vectors`; 3 us for 10 rows of 256.
 
-    One kernel for every segment: equal vectors get equal distances wherever they are kept, which a
-    graph, a scan and a BLAS product do not promise each other.
+    The same numbers as `kernel.FullKernel` gives for rows of a segment.
     """
-    if metric == "ip":
-        products: npt.NDArray[np.float64] = np.einsum("ij,j->i", vectors, query).astype(np.float64)
-        return 1.0 - products
-    apart = vectors - query
-    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", apart, apart).astype(np.float64)
-    return np.minimum(squares * 0.5, 2.0) if metric == "cosine" else squares
+    vectors = np.ascontiguousarray(vectors)
+    count, dimension = vectors.shape
+    scores = np.empty(count, dtype=np.float32)
+    rows = np.arange(count)
+    kernel = faiss.fvec_inner_products_by_idx if metric == "ip" else faiss.fvec_L2sqr_by_idx
+    places = (faiss.swig_ptr(array) for array in (scores, query, vectors, rows))
+    kernel(*places, dimension, 1, count)
+    return np.array(as_distances(metric, scores))
+
+
+def as_distances(metric: Metric, scores: Floats) -> list[float]:
+    """Squared L2 distances, or inner products, as distances of the metric."""
+    numbers: list[float] = scores.tolist()
+    if metric == "cosine":
+        return [0.5 * square if square < _FARTHEST else 2.0 for square in numbers]
+    return [1.0 - product for product in numbers] if metric == "ip" else numbers
+
+
+def moved(vectors: Floats, metric: Metric, random: np.random.Generator) -> Floats:
+    """Vectors a tenth of their length away from given ones, in the metric's form: what may be asked for."""
+    away = random.standard_normal(vectors.shape)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    away *= _MOVED * np.where(lengths > 0, lengths, 1.0) / np.linalg.norm(away, axis=1, keepdims=True)
+    places = vectors + away
+    if metric == "cosine":
+        places /= np.linalg.norm(places, axis=1, keepdims=True)
+    return places.astype(np.float32)
 
 
 def tie_limit(metric: Metric, distance: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import threading
 from typing import Any
@@ -20,3 +21,13 @@ def use_threads(count: int) -> None:
     if getattr(_local, "count", None) != count:
         faiss.omp_set_num_threads(count)
         _local.count = count
+
+
+def give_memory_back() -> None:
+    """Returns memory that was freed to the system, where the C library can; some milliseconds.
+
+    After a merge glibc would keep about as much as the merged index takes.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

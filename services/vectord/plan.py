@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.vectord.sealed import SealedSegment
+from services.vectord.sealed import GRAPH_ROWS, SealedSegment
 from services.vectord.state import Slot
 
 BUSY = 2
@@ -29,36 +29,56 @@ def hot_limit(hot_bytes: int, dimension: int) -> int:
 
 
 def worn(slot: Slot) -> bool:
-    """Whether more than a quarter of a segment is dead, so that it is worth building anew."""
-    return slot.dead * _WORN > slot.segment.count
+    """Whether a segment is worth building anew: more than a quarter of it is dead, or it still lacks a graph."""
+    segment = slot.segment
+    if slot.dead * _WORN > segment.count:
+        return True
+    return isinstance(segment, SealedSegment) and segment.count >= GRAPH_ROWS and not segment.has_graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Slots that become one: `base` is added to as it is, of the others only living rows go in."""
+    """Sealed slots that become one: `base` is added to as it is, of the others only living rows go in."""
 
     base: Slot | None
     others: Sequence[Slot]
 
     @property
-    def joins(self) -> bool:
-        """Whether it makes sealed segments fewer, or better."""
-        return any(isinstance(slot.segment, SealedSegment) for slot in [self.base, *self.others] if slot is not None)
+    def slots(self) -> Sequence[Slot]:
+        """All of them."""
+        return self.others if self.base is None else [self.base, *self.others]
 
 
-def choose(hot: Sequence[Slot], sealed: Sequence[Slot], *, growth: int) -> Plan:
-    """Every hot slot and every worn one, and the sealed ones that are not too large beside them."""
+def choose(sealed: Sequence[Slot], *, growth: int, fresh: bool = False) -> Plan | None:
+    """Every worn segment, and those that are not too large beside the smaller ones; None when all is well.
+
+    `fresh` takes all of them and reuses no graph.
+    """
+    if fresh:
+        return Plan(base=None, others=list(sealed)) if sealed else None
     chosen = [slot for slot in sealed if worn(slot)]
     ascending = sorted((slot for slot in sealed if not worn(slot)), key=lambda slot: slot.live)
-    total = sum(slot.live for slot in [*hot, *chosen])
+    joining = _joining(ascending, sum(slot.live for slot in chosen), growth)
+    if not chosen and joining < 2:
+        return None
+    chosen += ascending[:joining]
+    base = max((slot for slot in chosen if _can_grow(slot)), key=lambda slot: slot.segment.count, default=None)
+    return Plan(base=base, others=[slot for slot in chosen if slot is not base])
+
+
+def joins(hot: int, sealed: Sequence[Slot], *, growth: int) -> bool:
+    """Whether `hot` rows, once sealed, would join a sealed segment."""
+    return _joining(sorted(sealed, key=lambda slot: slot.live), hot, growth) > 0
+
+
+def _joining(ascending: Sequence[Slot], total: int, growth: int) -> int:
+    """How many of the smallest segments join: each is at most `growth` times as large as all before it."""
     joining = 0
     for place, slot in enumerate(ascending):
         if slot.live <= growth * total:
             joining = place + 1
         total += slot.live
-    chosen += ascending[:joining]
-    base = max((slot for slot in chosen if _can_grow(slot)), key=lambda slot: slot.segment.count, default=None)
-    return Plan(base=base, others=[*hot, *(slot for slot in chosen if slot is not base)])
+    return joining
 
 
 def _can_grow(slot: Slot) -> bool:

@@ -6,22 +6,38 @@ find, never by hope: a graph over noise or over thousands of equal vectors can m
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from services.vectord import envelope
+from services.vectord.admitted import Admitted
 from services.vectord.fields import Fields
 from services.vectord.items import Norms
-from services.vectord.metric import Floats, Metric, Rows
+from services.vectord.kernel import FullKernel, HalfKernel, Kernel
+from services.vectord.metric import GATHERED_SHARE, Floats, Metric, Rows
 from services.vectord.native import faiss
+from services.vectord.storage import Ranges, codes_of, flat_of, is_graph, is_half, ranges_of, storage_of
 
 GRAPH_ROWS = 4096
 """Rows from which a segment gets a graph; below, a scan is as fast and exact."""
 
 SCAN_PER_CANDIDATE = 64
 """Rows scanned in the time in which a graph search looks at one candidate; measured, see README."""
+
+MEASURED_REACH = 11
+"""How many nearest rows the measured number of candidates is good for: one more than the 10 it is measured with."""
+
+EXACT = "exact"
+"""The section with the vectors, when the graph is over something coarser."""
+
+_PER_REACH = 2  # more candidates for each further row that is to be found
+_TRUSTED = 0.8  # the last of a graph's candidates may have been met by chance
+_PROPOSED = 2  # rows that a coarse graph proposes for each one asked for, to be compared exactly
+
+_swig_ptr = faiss.swig_ptr
 
 
 class SealedSegment:
@@ -37,21 +53,32 @@ class SealedSegment:
         self.count = len(self.ids)
         self.metadata = contents.metadata
         self.fields = Fields(self.metadata)
-        # A later row of the same id replaced the earlier one, which is dead.
-        self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
+        self._rows: dict[str, int] | None = None
         self._index = _view(contents.index)
-        self._graph = isinstance(self._index, faiss.IndexHNSW)
-        self._flat = faiss.downcast_index(self._index.storage) if self._graph else self._index
-        # As bytes: in the file the numbers may stand at any offset, and of unaligned floats numpy copies all.
-        flat: Floats = faiss.rev_swig_ptr(self._flat.get_xb(), self.count * self._index.d)
-        self._vectors = flat.view(np.uint8).reshape(self.count, self._index.d * flat.itemsize)
+        self._graph = is_graph(self._index)
+        self.storage = storage_of(self._index)
+        # A graph over int8 leads to rows; their vectors, in a section of their own, decide.
+        self._coarse = self.storage == "int8"
+        self._flat = _view(contents.sections[EXACT]) if self._coarse else flat_of(self._index)
+        self._codes = codes_of(self._flat)
+        self._kernel = self._made_kernel()
+        self._search = self._index.search_c
         self._order: list[int] | None = None
-        self._last: Any | None = None
+
+    def _made_kernel(self) -> Kernel:
+        if is_half(self.storage):
+            return HalfKernel(self.metric, self._codes)
+        return FullKernel(self.metric, self._flat.get_xb(), self._index.d)
 
     @classmethod
     def open(cls, path: Path, *, sha256: str, verify: bool = True) -> SealedSegment:
         """Opens a file; checks it, unless it was just written. Raises DamagedSegment."""
         return cls(envelope.read(path, sha256=sha256 if verify else None), file=path.name, sha256=sha256)
+
+    @property
+    def contents(self) -> envelope.Contents:
+        """Its file."""
+        return self._contents
 
     @property
     def has_graph(self) -> bool:
@@ -65,11 +92,17 @@ class SealedSegment:
 
     def row(self, item_id: str, count: int) -> int | None:
         """The row of an id, alive or dead."""
-        return self._rows.get(item_id)
+        rows = self._rows
+        if rows is None:
+            # Made when first asked for: it would be a third of what opening a segment costs.
+            # A later row of the same id replaced the earlier one, which is dead.
+            self._rows = rows = {known: row for row, known in enumerate(self.ids)}
+        return rows.get(item_id)
 
     def vectors(self, rows: Rows) -> Floats:
         """Copies of some vectors as they are kept."""
-        return self._vectors.take(rows, axis=0).view(np.float32)
+        codes = self._codes.take(rows, axis=0)
+        return codes.view(np.float16).astype(np.float32) if is_half(self.storage) else codes.view(np.float32)
 
     def norms(self, rows: Rows) -> Norms:
         """The lengths that some vectors had."""
@@ -79,6 +112,10 @@ class SealedSegment:
         """The FAISS index in memory of its own, which may be added to; a view must never be: FAISS aborts."""
         return faiss.deserialize_index(np.frombuffer(self._contents.index, dtype=np.uint8))
 
+    def ranges(self) -> Ranges:
+        """What the graph over int8 was trained for."""
+        return ranges_of(self._index)
+
     def sorted_rows(self) -> list[int]:
         """All rows in the order of their ids; sorted once, when first asked for."""
         if self._order is None:
@@ -86,50 +123,83 @@ class SealedSegment:
         return self._order
 
     def nearest(
-        self, query: Floats, limit: int, *, count: int, allowed: int, selector: Any | None, ef: int | None, exact: bool
+        self, query: Floats, limit: int, *, count: int, admitted: Admitted | None, ef: int | None, exact: bool
     ) -> Rows:
-        """The `limit` nearest of the `allowed` rows that `selector` lets through, unordered.
+        """At least the `limit` nearest of the admitted rows, unordered.
 
-        Exact when asked, or when the graph would cost more or find fewer than there are.
+        Exact when asked, or when the graph would cost more or finds fewer than there are.
         """
-        candidates = self._candidates(limit, ef) * count // allowed
-        if not exact and self._worthwhile(candidates):
-            found = self._walk(query, candidates, selector)
-            # Fewer than half may be returned: around this query too many are not, and the graph has seen
-            # too little. (Without a selector this is a graph in pieces.)
-            if len(found) >= max(limit, candidates // 2):
-                return found[:limit]
-        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        allowed = count if admitted is None else admitted.count
+        if self._graph and not exact:
+            candidates = self._candidates(limit * count // allowed, ef)
+            if candidates * SCAN_PER_CANDIDATE <= allowed:
+                found = self._walk(query, limit, candidates, admitted)
+                if found is not None:
+                    return found
+        return self._scan(query, limit, count, admitted)
+
+    def _walk(self, query: Floats, limit: int, candidates: int, admitted: Admitted | None) -> Rows | None:
+        """What the graph finds; None when that is too little to be trusted."""
+        if admitted is None:
+            found = self._searched(query, self._proposed(limit, candidates), candidates)
+            # Fewer than asked for: a graph in pieces, and these are one of them.
+            return _present(found) if found[limit - 1] >= 0 else None
+        # The walk is not told which rows are admitted: among the nearest of all of them, those that are have
+        # been found as well as any. FAISS's selector would return whatever it met on the way as well, and
+        # where few of the rows around the query are admitted that is not the nearest.
+        found = self._searched(query, candidates, candidates)
+        places = np.flatnonzero(admitted.mask[found] & (found >= 0))
+        if len(places) < limit or places[limit - 1] > _TRUSTED * candidates:
+            return None
+        return found[places[: self._proposed(limit, candidates)]]
+
+    def _proposed(self, limit: int, candidates: int) -> int:
+        return proposed(limit, candidates) if self._coarse else limit
+
+    def _searched(self, query: Floats, limit: int, candidates: int) -> Rows:
+        """The first `limit` of what the graph finds, nearest first, filled up with -1."""
+        scores = np.empty(limit, dtype=np.float32)
+        found = np.empty(limit, dtype=np.int64)
+        self._search(1, _swig_ptr(query), limit, _swig_ptr(scores), _swig_ptr(found), _parameters(candidates))
+        return found
+
+    def _scan(self, query: Floats, limit: int, count: int, admitted: Admitted | None) -> Rows:
+        if admitted is not None and admitted.count * GATHERED_SHARE <= count:
+            return self._kernel.best(query, admitted.rows, limit)
+        parameters = None if admitted is None else faiss.SearchParameters(sel=admitted.selector)
         rows: Rows = self._flat.search(query[None], limit, params=parameters)[1][0]
         return rows
 
-    def _walk(self, query: Floats, candidates: int, selector: Any | None) -> Rows:
-        # efSearch must be in the parameters: without it FAISS falls back to 16, whatever the index says.
-        # bounded_queue stays on: without it FAISS ignores the selector.
-        parameters = self._parameters(candidates, selector)
-        rows: Rows = self._index.search(query[None], candidates, params=parameters)[1][0]
-        return rows if rows[-1] >= 0 else rows[rows >= 0]
+    def score(self, query: Floats, rows: Rows) -> tuple[Rows, Floats]:
+        """Some rows, in any order, with their scores."""
+        return self._kernel.score(query, rows)
 
-    def _parameters(self, candidates: int, selector: Any | None) -> Any:
-        # Making them costs 5 us, so those of the last search are kept; whoever replaces them harms no one.
-        if selector is not None:
-            return faiss.SearchParametersHNSW(efSearch=candidates, sel=selector)
-        last = self._last
-        if last is None or last.efSearch != candidates:
-            self._last = last = faiss.SearchParametersHNSW(efSearch=candidates)
-        return last
-
-    def _candidates(self, limit: int, ef: int | None) -> int:
+    def _candidates(self, reach: int, ef: int | None) -> int:
+        """Candidates that a graph search needs to find the `reach` nearest rows."""
         chosen = self.ef_search if ef is None else ef
-        return max(chosen, limit) if chosen else self.count
-
-    def _worthwhile(self, candidates: int) -> bool:
-        return self._graph and candidates * SCAN_PER_CANDIDATE <= self.count
+        return max(reach, chosen + _PER_REACH * max(0, reach - MEASURED_REACH)) if chosen else self.count
 
     def cost(self, limit: int, ef: int | None, count: int) -> int:
         """Rows that a search over all rows compares with, a scan's row being the unit."""
-        candidates = self._candidates(limit, ef)
-        return candidates * SCAN_PER_CANDIDATE if self._worthwhile(candidates) else self.count
+        if not self._graph:
+            return self.count
+        return min(self._candidates(limit, ef) * SCAN_PER_CANDIDATE, self.count)
+
+
+def proposed(limit: int, candidates: int) -> int:
+    """How many rows a coarse graph proposes when the `limit` nearest are wanted."""
+    return max(limit, min(_PROPOSED * limit, candidates))
+
+
+def _present(found: Rows) -> Rows:
+    return found if found[-1] >= 0 else found[found >= 0]
+
+
+@lru_cache(maxsize=1024)
+def _parameters(candidates: int) -> Any:
+    # efSearch must be in the parameters: without it FAISS falls back to 16, whatever the index says. Making
+    # them costs 5 us. Nothing ever changes them, so any number of searches share them.
+    return faiss.SearchParametersHNSW(efSearch=candidates)
 
 
 def _view(data: memoryview) -> Any:

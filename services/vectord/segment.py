@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from services.vectord.admitted import Admitted
 from services.vectord.fields import Fields, Texts
 from services.vectord.items import Norms
-from services.vectord.metric import Floats, Rows
+from services.vectord.metric import Floats, Metric, Rows
 
 
 class Segment(Protocol):
     """Rows with an id, a vector, its former length and metadata; readers never see one change."""
+
+    @property
+    def metric(self) -> Metric:
+        """How scores become distances."""
+        ...
 
     @property
     def ids(self) -> Sequence[str]:
@@ -46,9 +52,16 @@ class Segment(Protocol):
         ...
 
     def nearest(
-        self, query: Floats, limit: int, *, count: int, allowed: int, selector: Any | None, ef: int | None, exact: bool
+        self, query: Floats, limit: int, *, count: int, admitted: Admitted | None, ef: int | None, exact: bool
     ) -> Rows:
-        """The `limit` nearest of the `allowed` rows, among the first `count`, that `selector` lets through."""
+        """At least the `limit` nearest of the admitted rows (None: the first `count`), unordered.
+
+        `limit` must not exceed the rows admitted.
+        """
+        ...
+
+    def score(self, query: Floats, rows: Rows) -> tuple[Rows, Floats]:
+        """Some rows, in any order, with their scores: what `kernel.Kernel.score` says."""
         ...
 
     def cost(self, limit: int, ef: int | None, count: int) -> int:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain, repeat
 
 import numpy as np
 
 from services.vectord import filters
+from services.vectord.admitted import Admitted
 from services.vectord.fields import Fields
 from services.vectord.filters import Filter
-from services.vectord.metric import Floats, Mask, Metric, Rows, distances, tie_limit
-from services.vectord.native import faiss
+from services.vectord.metric import Floats, Mask, Metric, Rows, as_distances, tie_limit
 from services.vectord.sealed import SealedSegment
 from services.vectord.segment import Segment
 
 _WIDER = 4  # times as many items are fetched when a tie was cut
-_GATHERED_FLOATS = 1 << 22  # copied together at most when distances are computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +63,15 @@ class Part:
     count: int
     alive: Mask | None
     live: int
-    selector: Any | None
+    admitted: Admitted | None
 
     @classmethod
     def of(cls, segment: Segment, count: int, alive: Mask | None) -> Part:
         """A part; `alive` has `count` elements and must never change."""
         if alive is None:
             return cls(segment, count, None, count, None)
-        return cls(segment, count, alive, int(np.count_nonzero(alive)), _selector(alive))
+        admitted = Admitted(alive)
+        return cls(segment, count, alive, admitted.count, admitted)
 
     def row(self, item_id: str) -> int | None:
         """The living row of an id."""
@@ -115,26 +115,35 @@ class Part:
         return sorted(self.live_rows().tolist(), key=self.segment.ids.__getitem__)
 
 
+_Entry = tuple[float, str, int, int]
+"""Distance, id, place of the target, row. An id is alive once, so what follows it is never compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     """A part with what one query may return of it."""
 
     part: Part
     allowed: int
-    selector: Any | None
+    admitted: Admitted | None
 
-    def nearest(self, vector: Floats, query: Query, limit: int) -> Rows:
+    def entries(self, vector: Floats, query: Query, limit: int, place: int) -> list[_Entry]:
+        """At least the `limit` nearest, ascending."""
         part = self.part
-        return part.segment.nearest(
+        segment = part.segment
+        rows = segment.nearest(
             vector,
-            min(limit, self.allowed),
+            limit if limit < self.allowed else self.allowed,
             count=part.count,
-            allowed=self.allowed,
-            selector=self.selector,
+            admitted=self.admitted,
             ef=query.ef,
-            # The items of a filter may lie where a graph does not lead.
-            exact=query.exact or (query.selective and self.allowed < part.live),
+            exact=query.exact,
         )
+        rows, scores = segment.score(vector, rows)
+        found = rows.tolist()
+        ids = segment.ids
+        apart = as_distances(segment.metric, scores)
+        return sorted(zip(apart, [ids[row] for row in found], repeat(place), found, strict=False))
 
 
 class Snapshot:
@@ -145,7 +154,7 @@ class Snapshot:
         self.metric: Metric = metric
         self.parts = tuple(parts)
         self.count = sum(part.live for part in self.parts)
-        self._targets = [_Target(part, part.live, part.selector) for part in self.parts if part.live]
+        self._targets = [_Target(part, part.live, part.admitted) for part in self.parts if part.live]
 
     def search(self, vectors: Floats, query: Query) -> list[Found]:
         """For each vector the k nearest items that the query admits, ascending, ties by id (V4).
@@ -157,24 +166,28 @@ class Snapshot:
         return [self._search(vector, query, targets) for vector in vectors]
 
     def _search(self, vector: Floats, query: Query, targets: Sequence[_Target]) -> Found:
-        # One more than asked for shows whether a tie is cut.
-        limits = [query.k + 1] * len(targets)
-        rows = [target.nearest(vector, query, query.k + 1) for target in targets]
+        k = limit = query.k + 1  # one more than asked for shows whether a tie is cut
+        lists = [target.entries(vector, query, limit, place) for place, target in enumerate(targets)]
         while True:
-            ranking = _Ranking(self.metric, vector, targets, rows)
-            cut = ranking.cut_ties(query.k)
-            if not cut:
-                return ranking.best(query.k, with_vectors=query.with_vectors)
+            ranked = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+            if len(ranked) < k:
+                break
+            tied = tie_limit(self.metric, ranked[k - 2][0])
+            cut = [place for place, entries in enumerate(lists) if entries[-1][0] <= tied]
+            if not cut or all(len(lists[place]) >= targets[place].allowed for place in cut):
+                break
+            limit *= _WIDER
             for place in cut:
-                limits[place] *= _WIDER
-                rows[place] = targets[place].nearest(vector, query, limits[place])
+                lists[place] = targets[place].entries(vector, query, limit, place)
+        return _best(ranked[: k - 1], targets, with_vectors=query.with_vectors)
 
     def _narrowed(self, query: Query) -> list[_Target]:
         targets = []
         for part in self.parts:
-            mask = part.allowed(query)
-            if allowed := int(np.count_nonzero(mask)):
-                targets.append(_Target(part, allowed, None if allowed == part.count else _selector(mask)))
+            admitted = Admitted(part.allowed(query))
+            if admitted.count:
+                everything = admitted.count == part.count
+                targets.append(_Target(part, admitted.count, None if everything else admitted))
         return targets
 
     def cost(self, query: Query, dimension: int) -> int:
@@ -200,6 +213,17 @@ class Snapshot:
                 return part, row
         return None
 
+    def some_vectors(self, places: Rows) -> Floats:
+        """Vectors, as they are kept, of items by their number, ascending; none may be as many as there are."""
+        vectors: list[Floats] = []
+        begin = 0
+        for part in self.parts:
+            here = places[(places >= begin) & (places < begin + part.live)] - begin
+            if len(here):
+                vectors.append(part.segment.vectors(part.live_rows()[here]))
+            begin += part.live
+        return np.concatenate(vectors)
+
     def page(self, after: str, limit: int, *, with_vectors: bool) -> tuple[Found, bool]:
         """The first `limit` items whose ids come after `after`, and whether more follow.
 
@@ -210,56 +234,15 @@ class Snapshot:
         return _collect(places, with_vectors), len(merged) > limit
 
 
-class _Ranking:
-    """What the targets found for a vector, in order."""
-
-    def __init__(self, metric: Metric, vector: Floats, targets: Sequence[_Target], rows: Sequence[Rows]) -> None:
-        self._metric = metric
-        self._vector = vector
-        self._targets = targets
-        self._rows = rows
-        self._worst: list[float] = []
-        self._entries: list[tuple[float, str, Part, int]] = []
-        for target, found in zip(targets, rows, strict=True):
-            self._add(target.part, found)
-        # An id is alive once, so no two entries agree in distance and id, and parts are never compared.
-        self._entries.sort()
-
-    def _add(self, part: Part, found: Rows) -> None:
-        apart = _distances(self._metric, self._vector, part.segment, found)
-        self._worst.append(max(apart))
-        ids = part.segment.ids
-        self._entries += [(distance, ids[row], part, row) for distance, row in zip(apart, found.tolist(), strict=True)]
-
-    def cut_ties(self, k: int) -> list[int]:
-        """The targets that may have more items as near as the k-th than they were asked for."""
-        if len(self._entries) <= k:
-            return []
-        limit = tie_limit(self._metric, self._entries[k - 1][0])
-        return [
-            place
-            for place, (target, found) in enumerate(zip(self._targets, self._rows, strict=True))
-            if len(found) < target.allowed and self._worst[place] <= limit
-        ]
-
-    def best(self, k: int, *, with_vectors: bool) -> Found:
-        """The first k."""
-        hits = self._entries[:k]
-        return Found(
-            ids=[item_id for _, item_id, _, _ in hits],
-            metadata=[part.segment.metadata[row] for _, _, part, row in hits],
-            vectors=_vectors([(part, row) for _, _, part, row in hits]) if with_vectors else None,
-            distances=[distance for distance, _, _, _ in hits],
-        )
-
-
-def _distances(metric: Metric, vector: Floats, segment: Segment, rows: Rows) -> list[float]:
-    step = max(1, _GATHERED_FLOATS // len(vector))
-    if len(rows) <= step:
-        apart: list[float] = distances(metric, vector, segment.vectors(rows)).tolist()
-        return apart
-    pieces = (rows[begin : begin + step] for begin in range(0, len(rows), step))
-    return [distance for piece in pieces for distance in _distances(metric, vector, segment, piece)]
+def _best(hits: Sequence[_Entry], targets: Sequence[_Target], *, with_vectors: bool) -> Found:
+    parts = [target.part for target in targets]
+    metadata = [part.segment.metadata for part in parts]
+    return Found(
+        ids=[item_id for _, item_id, _, _ in hits],
+        metadata=[metadata[place][row] for _, _, place, row in hits],
+        vectors=_vectors([(parts[place], row) for _, _, place, row in hits]) if with_vectors else None,
+        distances=[distance for distance, _, _, _ in hits],
+    )
 
 
 def _collect(places: Sequence[tuple[Part, int]], with_vectors: bool) -> Found:
@@ -282,7 +265,3 @@ def _vectors(places: Sequence[tuple[Part, int]]) -> Floats:
         for position, vector in zip(positions, given.astype(np.float32), strict=True):
             vectors[position] = vector
     return np.array(vectors, dtype=np.float32)
-
-
-def _selector(mask: Mask) -> Any:
-    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))

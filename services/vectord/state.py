@@ -5,7 +5,7 @@ Called by one thread at a time; what it publishes is immutable, so searches neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from services.vectord.metric import Mask, Metric, Rows
 from services.vectord.sealed import SealedSegment
 from services.vectord.segment import Segment
 from services.vectord.snapshot import Part, Snapshot
+from services.vectord.storage import StorageType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +75,20 @@ class Slot:
 class State:
     """The slots of an index: the hot one, hot ones that are being sealed, and sealed ones."""
 
-    def __init__(self, *, dimension: int, metric: Metric, sealed: Sequence[Slot] = ()) -> None:
+    def __init__(
+        self, *, dimension: int, metric: Metric, storage: StorageType = "float32", sealed: Sequence[Slot] = ()
+    ) -> None:
         """Starts with an empty hot segment before the sealed ones."""
         self._dimension = dimension
         self._metric: Metric = metric
-        self.hot = HotSegment(dimension=dimension, metric=metric)
+        self._storage: StorageType = storage
+        self.hot = HotSegment(dimension=dimension, metric=metric, storage=storage)
         self._hot_slot = Slot(self.hot)
         self.slots: list[Slot] = [self._hot_slot, *sealed]
+
+    def reserve(self, operations: Sequence[Batch | Delete]) -> None:
+        """Takes the memory that these writes need. Raises MemoryError, and then nothing has changed."""
+        self.hot.reserve(self.hot.count + sum(len(one) for one in operations if isinstance(one, Batch)))
 
     def apply(self, operation: Batch | Delete) -> Applied:
         """Does one write; what it replaces or deletes dies. Some 2 us an item."""
@@ -114,6 +122,10 @@ class State:
         """Whether there is such an item."""
         return any(slot.row(item_id) is not None for slot in self.slots)
 
+    def held(self, ids: Iterable[str]) -> set[str]:
+        """Those of some ids that are there."""
+        return {item_id for item_id in ids if self.holds(item_id)}
+
     def snapshot(self) -> Snapshot:
         """The present state, for searches."""
         return Snapshot(self._metric, [slot.part() for slot in self.slots])
@@ -121,7 +133,7 @@ class State:
     def rotate(self) -> None:
         """Puts an empty hot segment before the present one, which gets no more rows."""
         if self.hot.count:
-            self.hot = HotSegment(dimension=self._dimension, metric=self._metric)
+            self.hot = HotSegment(dimension=self._dimension, metric=self._metric, storage=self._storage)
             self._hot_slot = Slot(self.hot)
             self.slots.insert(0, self._hot_slot)
 

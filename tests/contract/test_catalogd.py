@@ -78,6 +78,7 @@ def moment(when: datetime) -> timestamp_pb2.Timestamp:
     return stamp
 
 
+@pytest.mark.requirement("C2")
 async def test_a_new_dataset_is_found_with_everything_that_was_said_of_it(
     catalog: catalog_pb2_grpc.CatalogServiceStub,
 ) -> None:
@@ -130,6 +131,7 @@ async def test_replacing_and_appending(catalog: catalog_pb2_grpc.CatalogServiceS
     assert first.version < appended.version < replaced.manifest.version
 
 
+@pytest.mark.requirement("C1")
 async def test_conflicts_change_nothing(catalog: catalog_pb2_grpc.CatalogServiceStub) -> None:
     first = (await catalog.RegisterDataset(wanted("Workers", "k"))).manifest
     with pytest.raises(AlreadyExists) as schema:
@@ -192,6 +194,7 @@ async def test_a_missing_dataset_is_not_found_on_every_route(catalog: catalog_pb
         assert (caught.value.reason, caught.value.metadata["nearest"]) == ("DATASET_NOT_FOUND", "Workers")
 
 
+@pytest.mark.requirement("C4")
 async def test_datasets_are_listed_in_pages_by_name(catalog: catalog_pb2_grpc.CatalogServiceStub) -> None:
     for name in ("c", "a", "b"):
         await catalog.RegisterDataset(wanted(name, "k"))
@@ -240,6 +243,7 @@ async def test_removing_a_dataset_leaves_its_objects_alone(
     assert renewed.created
 
 
+@pytest.mark.requirement("C3")
 async def test_everything_comes_back_after_a_restart(
     catalog: catalog_pb2_grpc.CatalogServiceStub, mesh: Mesh, tmp_path: Path
 ) -> None:
@@ -252,6 +256,7 @@ async def test_everything_comes_back_after_a_restart(
         assert response.version > made[-1].version
 
 
+@pytest.mark.requirement("C4")
 async def test_the_version_never_goes_back_even_when_the_newest_dataset_was_removed(
     catalog: catalog_pb2_grpc.CatalogServiceStub, mesh: Mesh, tmp_path: Path
 ) -> None:
@@ -279,6 +284,7 @@ async def test_the_manifests_alone_tell_the_version_when_its_own_object_is_damag
         assert [problem.partition(":")[0] for problem in problems] == ["_catalog/version.json"]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_manifest_is_reported_and_skipped_until_it_is_replaced(
     catalog: catalog_pb2_grpc.CatalogServiceStub,
     storage: storage_pb2_grpc.StorageServiceStub,
@@ -330,6 +336,7 @@ async def test_a_moment_that_no_calendar_has_is_refused(catalog: catalog_pb2_grp
         await catalog.SetEmbeddingState(catalog_pb2.SetEmbeddingStateRequest(name="a", embedding=state))
 
 
+@pytest.mark.requirement("C6")
 async def test_legacy_buckets_are_renamed_once_and_real_ones_never(
     catalog: catalog_pb2_grpc.CatalogServiceStub, storage: storage_pb2_grpc.StorageServiceStub
 ) -> None:

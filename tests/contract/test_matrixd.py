@@ -22,6 +22,7 @@ def matrix(mesh: Mesh) -> Matrix:
     return Matrix(mesh)
 
 
+@pytest.mark.requirement("M1", "M12")
 async def test_corpora_are_searched_together_and_merged_by_distance(matrix: Matrix) -> None:
     await matrix.corpus("alpha", {"a1": at(10), "a2": at(40)}, kind="alpha")
     await matrix.corpus("beta", {"b1": at(20), "b2": at(80)}, kind="beta")
@@ -107,6 +108,7 @@ async def test_a_search_without_corpora_is_refused(matrix: Matrix) -> None:
     assert raised.value.violations[0].field == "corpora"
 
 
+@pytest.mark.requirement("M1")
 @pytest.mark.parametrize("query", [{"query_text": "a"}, {"query_vector": [1.0, 0.0]}])
 async def test_an_unknown_corpus_is_refused_by_name(matrix: Matrix, query: dict[str, Any]) -> None:
     await matrix.corpus("alpha", {"a": at(10)})
@@ -143,6 +145,7 @@ async def test_a_corpus_that_was_made_anew_with_another_model_is_found_at_once(m
     assert (await matrix.search("alpha", query_text="forklift")).embedding_model == "wordllama"
 
 
+@pytest.mark.requirement("M2")
 async def test_excluded_ids_and_filtered_items_cost_no_places(matrix: Matrix) -> None:
     await matrix.corpus("alpha", {f"a{n}": at(n) for n in range(4)}, shift="day")
     await matrix.corpus("beta", {f"b{n}": at(10 + n) for n in range(4)}, shift="night")
@@ -153,28 +156,14 @@ async def test_excluded_ids_and_filtered_items_cost_no_places(matrix: Matrix) ->
     assert dict(filtered.per_corpus_counts) == {"alpha": 0, "beta": 3}
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"retrieval": "hybrid"},
-        {"fusion": search_pb2.Fusion(method="rrf")},
-        {"judge_gate": search_pb2.JudgeGate(judge="rubric")},
-        {"sql": "SELECT id FROM workers"},
-    ],
-)
-async def test_an_option_of_a_later_release_is_refused_by_name(matrix: Matrix, option: dict[str, Any]) -> None:
+async def test_a_judge_of_a_later_release_is_refused_by_name(matrix: Matrix) -> None:
+    await matrix.corpus("alpha", {"a": at(1)})
     with pytest.raises(Unimplemented) as raised:
-        await matrix.search("alpha", query_text="a", **option)
-    assert raised.value.metadata["option"] == next(iter(option))
+        await matrix.search("alpha", query_text="a", judge_gate=search_pb2.JudgeGate(judge="model"))
+    assert (raised.value.reason, raised.value.metadata["judge"]) == ("JUDGE_NOT_AVAILABLE", "model")
 
 
-async def test_methods_of_a_later_release_are_refused(matrix: Matrix) -> None:
-    with pytest.raises(Unimplemented):
-        await matrix.stub.ListStale(corpus_pb2.ListStaleRequest())
-    with pytest.raises(Unimplemented):
-        await matrix.stub.RefreshCorpus(corpus_pb2.RefreshCorpusRequest(dataset="people"))
-
-
+@pytest.mark.requirement("M13")
 async def test_corpora_are_listed_with_what_is_known_of_them(matrix: Matrix) -> None:
     await matrix.corpus("beta", {"b": at(1), "c": at(2)}, metric="l2")
     await matrix.corpus("alpha", {"a": at(1)}, model="hash")
@@ -189,6 +178,7 @@ async def test_corpora_are_listed_with_what_is_known_of_them(matrix: Matrix) -> 
     assert [corpus.name for corpus in (*page.corpora, *rest.corpora)] == ["alpha", "beta"]
 
 
+@pytest.mark.requirement("M3")
 async def test_chunks_are_kept_or_dropped_with_their_signals(matrix: Matrix) -> None:
     focus = search_pb2.FocusFile(
         path="crates/queryd/src/db.rs", text="use catalogd::Registry;\npub struct Connector {}"
@@ -210,6 +200,7 @@ async def test_chunks_are_kept_or_dropped_with_their_signals(matrix: Matrix) -> 
         await matrix.stub.FilterRelevance(search_pb2.FilterRelevanceRequest(focus=focus))
 
 
+@pytest.mark.requirement("M4")
 @pytest.mark.settings(matrix={"weak_models": ("tiny",)})
 async def test_a_strong_model_is_downgraded_unless_forced(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     async def decide(model: str, force: bool | None = None) -> str:

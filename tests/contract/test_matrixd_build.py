@@ -3,72 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from google.api import httpbody_pb2
 from google.protobuf.json_format import MessageToDict
-from google.rpc import error_details_pb2
 
-from lakehouse.catalog.v1 import catalog_pb2, catalog_pb2_grpc
-from lakehouse.ingest.v1 import ingest_pb2, ingest_pb2_grpc
-from lakehouse.job.v1 import job_pb2
+from lakehouse.catalog.v1 import catalog_pb2
 from lakehouse.matrix.v1 import corpus_pb2
 from lakehouse.vector.v1 import vector_pb2
 
 from services.mesh import Mesh
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from tests.contract.matrix_client import HASH, Matrix, ids
+from tests.contract.corpus_factory import PEOPLE, Factory, reason_of
+from tests.contract.matrix_client import HASH, ids
 
 pytestmark = HASH
-
-PEOPLE = (
-    ("id", "name", "bio", "city", "years"),
-    (1, "Ann", "forklift operator", "Detroit", 3),
-    (2, "Ben", "night nurse", "Toledo", 4),
-    (3, "Cat", "crane operator", "Detroit", 5),
-)
-
-
-class Factory(Matrix):
-    """Ingests rows, builds corpora of them, and waits."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        super().__init__(mesh)
-        self.ingest = ingest_pb2_grpc.IngestServiceStub(mesh.connect("ingestd"))
-        self.catalog = catalog_pb2_grpc.CatalogServiceStub(mesh.connect("catalogd"))
-
-    async def dataset(self, rows: Sequence[Sequence[Any]] = PEOPLE, name: str = "people") -> None:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-
-        async def pieces() -> AsyncIterator[ingest_pb2.IngestRequest]:
-            body = httpbody_pb2.HttpBody(data=text.getvalue().encode())
-            yield ingest_pb2.IngestRequest(name=name, format="csv", data=body)
-
-        await self.ingest.Ingest(pieces())
-
-    async def start(self, **fields: Any) -> job_pb2.Job:
-        values: dict[str, Any] = {"corpus": "workers", "dataset": "people", "id_column": "id", "id_prefix": "w-"}
-        if "template" not in fields:
-            values["text_columns"] = ["bio"]
-        response = await self.stub.BuildCorpus(corpus_pb2.BuildCorpusRequest(**(values | fields)))
-        return response.job
-
-    async def ended(self, job_id: str) -> job_pb2.Job:
-        async with asyncio.timeout(30):
-            states = [r.job async for r in self.stub.WatchJob(corpus_pb2.WatchJobRequest(job_id=job_id))]
-        return states[-1]
-
-    async def build(self, **fields: Any) -> job_pb2.Job:
-        return await self.ended((await self.start(**fields)).id)
-
-    async def items(self, corpus: str = "workers") -> dict[str, dict[str, Any]]:
-        response = await self.vector.ListItems(vector_pb2.ListItemsRequest(name=corpus, page_size=10_000))
-        return {item.id: MessageToDict(item.metadata) for item in response.items}
 
 
 @pytest.fixture
@@ -76,12 +25,7 @@ def factory(mesh: Mesh) -> Factory:
     return Factory(mesh)
 
 
-def reason_of(job: job_pb2.Job) -> str:
-    info = error_details_pb2.ErrorInfo()
-    assert job.error.details[0].Unpack(info)
-    return str(info.reason)
-
-
+@pytest.mark.requirement("M11")
 async def test_a_dataset_becomes_a_corpus_that_can_be_searched(factory: Factory) -> None:
     await factory.dataset()
     accepted = await factory.start()
@@ -139,6 +83,7 @@ async def test_many_small_batches_make_the_same_corpus(factory: Factory) -> None
     assert set(await factory.items()) == {f"w-{n}" for n in range(250)}
 
 
+@pytest.mark.requirement("M11")
 async def test_long_texts_are_split_and_keep_their_document(factory: Factory) -> None:
     await factory.dataset(
         [("id", "bio", "city"), (1, "alpha beta gamma delta epsilon zeta", "Detroit"), (2, "short", "Toledo")]
@@ -151,6 +96,7 @@ async def test_long_texts_are_split_and_keep_their_document(factory: Factory) ->
     assert items["w-1#1"]["chunk"] == 1
 
 
+@pytest.mark.requirement("M11")
 async def test_bad_rows_fail_alone_and_the_job_says_so(factory: Factory) -> None:
     rows = [("id", "bio"), ("a", "nurse"), ("", "nobody"), ("b", " "), ("a", "again"), ("c", "welder")]
     await factory.dataset(rows)

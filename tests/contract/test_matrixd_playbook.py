@@ -30,6 +30,7 @@ PEOPLE = {
 }
 
 
+@pytest.mark.requirement("M6")
 @HASH
 async def test_a_recorded_answer_is_boosted_exactly(matrix: Matrix) -> None:
     await matrix.texts("workers", PEOPLE)
@@ -46,6 +47,7 @@ async def test_a_recorded_answer_is_boosted_exactly(matrix: Matrix) -> None:
     assert [(hit.id, hit.distance) for hit in unused.hits] == [(hit.id, hit.distance) for hit in cold.hits]
 
 
+@pytest.mark.requirement("M7")
 @HASH
 async def test_a_missed_answer_is_injected_with_its_own_metadata(matrix: Matrix) -> None:
     await matrix.texts("workers", PEOPLE)
@@ -93,6 +95,7 @@ async def test_a_gate_keeps_an_answer_out_and_says_so(matrix: Matrix, gate: str,
     assert (rejected.answer_id, rejected.answer_corpus) == ("w-4", "workers")
 
 
+@pytest.mark.requirement("M8")
 @HASH
 async def test_the_same_role_in_other_spelling_passes(matrix: Matrix) -> None:
     await matrix.texts("workers", PEOPLE)
@@ -122,11 +125,27 @@ async def test_an_answer_of_a_corpus_that_is_not_asked_stays_out(matrix: Matrix)
 
 
 @HASH
-async def test_a_rejected_answer_is_remembered_and_never_used(matrix: Matrix) -> None:
+async def test_a_rejected_answer_is_moved_away_by_half_of_its_distance_at_most(matrix: Matrix) -> None:
     await matrix.texts("workers", PEOPLE)
-    await matrix.record(QUESTION, "w-3", "workers", outcome="rejected")
+    cold = await matrix.search("workers", query_text=QUESTION)
+    await matrix.record(QUESTION, "w-2", "workers", outcome="rejected", score=0.8)
     warm = await matrix.search("workers", query_text=QUESTION, use_playbook=True, explain=True)
     assert (warm.boosted, warm.injected) == (0, 0)
+    before, after = ({hit.id: hit.distance for hit in found.hits} for found in (cold, warm))
+    assert after["w-2"] == before["w-2"] * 1.4
+    assert {key: value for key, value in after.items() if key != "w-2"} == {
+        key: value for key, value in before.items() if key != "w-2"
+    }
+    told = next(hit.explanation for hit in warm.hits if hit.id == "w-2")
+    assert (told.boost_factor, told.injected) == (1.4, False)
+
+
+@HASH
+async def test_a_rejected_answer_that_was_not_found_is_not_brought_in(matrix: Matrix) -> None:
+    await matrix.texts("workers", PEOPLE)
+    await matrix.record(QUESTION, "w-4", "workers", outcome="rejected")
+    warm = await matrix.search("workers", query_text=QUESTION, k=1, use_playbook=True, explain=True)
+    assert "w-4" not in ids(warm)
     [rejected] = warm.rejected_entries
     assert [verdict.gate for verdict in rejected.gates if not verdict.passed] == ["outcome"]
 

@@ -30,6 +30,7 @@ PEOPLE = {
 }
 
 
+@pytest.mark.requirement("M5")
 @HASH
 async def test_an_entry_has_an_id_made_of_question_corpus_and_answer(matrix: Matrix) -> None:
     await matrix.texts("Workers", PEOPLE)

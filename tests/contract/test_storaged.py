@@ -111,6 +111,7 @@ async def turned_away(client: storage_pb2_grpc.StorageServiceStub) -> Unavailabl
     return None
 
 
+@pytest.mark.requirement("S1")
 async def test_an_object_comes_back_with_everything_known_of_it(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     data = bytes(range(256)) * 12_000
     stored = await put(stub, "a/b.csv", data, content_type="text/csv")
@@ -131,6 +132,7 @@ async def test_an_object_comes_back_with_everything_known_of_it(stub: storage_pb
     assert b"".join(response.data.data for response in responses) == data
 
 
+@pytest.mark.requirement("S3")
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
 async def test_a_legal_key_survives_unchanged(stub: storage_pb2_grpc.StorageServiceStub, key: str) -> None:
     await put(stub, key, b"x")
@@ -138,6 +140,7 @@ async def test_a_legal_key_survives_unchanged(stub: storage_pb2_grpc.StorageServ
     assert await keys(stub, prefix=key[:3]) == [key]
 
 
+@pytest.mark.requirement("S3")
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "a/../b", "a\nb", "a/", "."])
 async def test_an_illegal_key_is_refused_on_every_route(stub: storage_pb2_grpc.StorageServiceStub, key: str) -> None:
     with pytest.raises(InvalidArgument):
@@ -182,6 +185,7 @@ async def test_only_the_first_message_names_the_object(stub: storage_pb2_grpc.St
     assert await get(stub, "a") == b"12"
 
 
+@pytest.mark.requirement("S1")
 async def test_ranges(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     await put(stub, "a", b"0123456789")
     assert await get(stub, "a", offset=3, length=4) == b"3456"
@@ -195,6 +199,7 @@ async def test_ranges(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     assert caught.value.reason == "RANGE_NOT_SATISFIABLE"
 
 
+@pytest.mark.requirement("S1")
 async def test_listing_goes_through_pages_in_byte_order(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     names = ["l/a", "l/a-b", "l/a.b", "l/a/b", "l/a0", "l/é", "m"]
     for name in reversed(names):
@@ -226,6 +231,7 @@ async def test_deleting_twice_is_fine_and_says_so(stub: storage_pb2_grpc.Storage
     assert caught.value.reason == "OBJECT_NOT_FOUND"
 
 
+@pytest.mark.requirement("S6")
 async def test_of_concurrent_creators_exactly_one_wins(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     creating = [put(stub, "a", b"%d" % number, create_only=True) for number in range(8)]
     outcomes = await asyncio.gather(*creating, return_exceptions=True)
@@ -245,6 +251,7 @@ async def test_if_none_match_means_create_only(stub: storage_pb2_grpc.StorageSer
     assert not (await put(stub, "a", b"3")).created
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.settings(storage={"max_object_bytes": 100, "prefix_caps": {"_vectors/": 200}})
 async def test_an_object_over_its_cap_is_refused_declared_or_not(
     stub: storage_pb2_grpc.StorageServiceStub, tmp_path: Path
@@ -287,6 +294,7 @@ async def test_a_declared_size_that_is_no_number_is_refused(stub: storage_pb2_gr
         await put(stub, "a", b"x", metadata=(("x-lakehouse-content-length", "-1"),))
 
 
+@pytest.mark.requirement("S5")
 @pytest.mark.settings(storage={"max_uploads": 2})
 async def test_clients_over_the_limit_are_turned_away_while_daemons_are_not(
     stub: storage_pb2_grpc.StorageServiceStub, client: storage_pb2_grpc.StorageServiceStub
@@ -304,6 +312,7 @@ async def test_clients_over_the_limit_are_turned_away_while_daemons_are_not(
     await put(client, "after", b"x")
 
 
+@pytest.mark.requirement("S5")
 async def test_the_refusal_says_when_to_come_back(client: storage_pb2_grpc.StorageServiceStub) -> None:
     running = [Slow(client, f"slow/{number}") for number in range(4)]
     await asyncio.gather(*(slow.begun.wait() for slow in running))
@@ -366,6 +375,7 @@ async def test_a_damaged_object_fails_before_its_last_piece(
     assert received < 3 * MIB
 
 
+@pytest.mark.requirement("S7")
 async def test_buckets_come_and_go(stub: storage_pb2_grpc.StorageServiceStub) -> None:
     name = "Größe 100%"
     made = (await stub.CreateBucket(storage_pb2.CreateBucketRequest(name=name))).bucket
@@ -390,6 +400,7 @@ async def test_buckets_come_and_go(stub: storage_pb2_grpc.StorageServiceStub) ->
     assert gone.value.metadata["buckets"] == "primary, rescue"
 
 
+@pytest.mark.requirement("S7")
 @pytest.mark.parametrize("name", ["primary", "rescue"])
 async def test_a_protected_bucket_stays(stub: storage_pb2_grpc.StorageServiceStub, name: str) -> None:
     with pytest.raises(PermissionDenied) as caught:

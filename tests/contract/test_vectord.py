@@ -22,7 +22,6 @@ from services.runtime.errors import (
     NotFound,
     ServiceError,
     TooLarge,
-    Unimplemented,
 )
 
 Filter = filter_pb2.Filter
@@ -72,7 +71,7 @@ async def test_an_index_is_created_described_listed_and_deleted(stub: vector_pb2
     source = vector_pb2.IndexSource(dataset="workers", dataset_version=3, embedding_model="hash", properties=properties)
     made = await create(stub, "Bewerber 50%", metric="", source=source)
     assert (made.name, made.dimension, made.metric, made.storage_type) == ("Bewerber 50%", 2, "cosine", "float32")
-    assert (made.parameters.m, made.parameters.ef_construction, made.parameters.ef_search) == (16, 80, 64)
+    assert (made.parameters.m, made.parameters.ef_construction, made.parameters.ef_search) == (16, 80, 0)
     assert (made.count, made.bucket, made.source, list(made.problems)) == (0, "primary", source, [])
     assert made.created_at.seconds > 1_700_000_000
     assert made.size > 0
@@ -99,7 +98,6 @@ REFUSED_INDEXES: list[tuple[dict[str, Any], type[ServiceError], str | None]] = [
     ({"dimension": 65_537}, InvalidArgument, None),
     ({"metric": "manhattan"}, InvalidArgument, None),
     ({"storage_type": "float64"}, InvalidArgument, None),
-    ({"storage_type": "int8"}, Unimplemented, "STORAGE_TYPE_NOT_AVAILABLE"),
     ({"parameters": parameters_pb2.BuildParameters(m=1)}, InvalidArgument, None),
     ({"parameters": parameters_pb2.BuildParameters(m=129)}, InvalidArgument, None),
 ]

@@ -54,6 +54,7 @@ def test_a_taken_port_is_a_start_up_error_that_names_port_and_holder(make_stack:
             assert done.stderr.count("error:") == 1
 
 
+@pytest.mark.requirement("X12")
 def test_a_second_stack_on_the_same_data_is_refused_and_the_first_goes_on(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack()
     stack.up()
@@ -63,6 +64,7 @@ def test_a_second_stack_on_the_same_data_is_refused_and_the_first_goes_on(make_s
     assert healthy(stack)
 
 
+@pytest.mark.requirement("X10")
 def test_an_unknown_setting_stops_start_up_by_name(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(LAKEHOUSE_QUERY_ROW_LIMITT="5")
     done = stack.run("up")
@@ -106,6 +108,7 @@ def test_each_daemon_as_a_process_comes_back_when_it_dies(make_stack: Callable[.
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).name() == "python" for pid in pids.values())
 
 
+@pytest.mark.requirement("X4")
 def test_a_guarded_mesh_lets_in_who_has_the_token(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(LAKEHOUSE_AUTH_TOKEN="open-sesame")
     stack.up()

@@ -41,6 +41,7 @@ async def lonely(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
     await edge.stop()
 
 
+@pytest.mark.requirement("X1")
 def test_every_annotated_method_has_a_route() -> None:
     annotated = {
         f"/{file.package}.{service.name}/{method.name}"
@@ -53,6 +54,7 @@ def test_every_annotated_method_has_a_route() -> None:
     assert len(annotated) > 50
 
 
+@pytest.mark.requirement("X1")
 @pytest.mark.parametrize(("method", "route"), ROUTES, ids=NAMES)
 async def test_filter_and_transcoder_agree_on_every_route(
     lonely: httpx.AsyncClient, method: Method, route: Route
@@ -79,6 +81,7 @@ async def test_every_route_refuses_what_it_does_not_know(
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "UNKNOWN_FIELD"), answer.text
 
 
+@pytest.mark.requirement("X2")
 @pytest.mark.parametrize(
     ("verb", "path", "body", "suggestion"),
     [

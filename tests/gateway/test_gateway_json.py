@@ -51,6 +51,7 @@ async def test_an_empty_body_is_an_empty_message(rest: Rest, body: str) -> None:
     assert await heard(rest, body) == {}
 
 
+@pytest.mark.requirement("X2")
 @pytest.mark.parametrize(
     ("body", "field", "suggestion"),
     [

@@ -58,6 +58,7 @@ async def append(changes: Changes, name: str, key: str, fingerprint: str = "f") 
     return change.shown
 
 
+@pytest.mark.requirement("C3")
 async def test_storage_has_version_and_manifest_before_anybody_sees_the_change() -> None:
     catalog, storage = Catalog(), Memory()
     storage.open.clear()

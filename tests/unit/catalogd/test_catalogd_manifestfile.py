@@ -109,6 +109,7 @@ def test_the_readable_columns_say_what_the_manifest_says() -> None:
     }
 
 
+@pytest.mark.requirement("C2")
 @pytest.mark.parametrize(
     ("name", "identity"),
     [

@@ -32,6 +32,7 @@ def test_a_data_directory_is_probed_and_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.requirement("R7")
 @pytest.mark.parametrize("check", [checks.python, checks.packages, checks.faiss, checks.duckdb, checks.wordllama])
 def test_what_is_installed_here_is_found(check) -> None:  # type: ignore[no-untyped-def]
     assert check().state == "ok"
@@ -58,6 +59,7 @@ def test_doctor_reports_an_unusable_setting_and_ends_with_1(
     assert "port_base" in bad["detail"]
 
 
+@pytest.mark.requirement("R7")
 def test_doctor_is_content_without_a_mesh_and_says_how_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:

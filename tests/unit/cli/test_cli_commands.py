@@ -25,7 +25,7 @@ GROUPS = {
     "jobs": ["list", "show", "watch", "cancel"],
     "objects": ["ls", "put", "get", "rm"],
 }
-PLAIN = ["ingest", "sql", "search", "doctor", "demo", "status"]
+PLAIN = ["ingest", "sql", "search", "doctor", "demo", "status", "lift", "stress", "load"]
 COMMANDS = [[name] for name in PLAIN] + [[group, name] for group, names in GROUPS.items() for name in names]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -22,6 +21,14 @@ def test_a_stored_vector_is_found() -> None:
     cache = VectorCache(2)
     cache.store({KEYS[0]: row(1)})
     assert np.array_equal(cache.find(KEYS)[KEYS[0]], row(1))
+
+
+def test_one_vector_can_be_put_and_got() -> None:
+    cache = VectorCache(1)
+    cache.put(KEYS[0], row(1))
+    assert np.array_equal(cache.get(KEYS[0]), row(1))  # type: ignore[arg-type]  # it is there
+    cache.put(KEYS[1], row(2))
+    assert cache.get(KEYS[0]) is None
 
 
 def test_one_text_has_another_key_for_another_model() -> None:
@@ -65,21 +72,3 @@ def test_the_least_recently_used_vector_leaves_first(steps: list[tuple[bool, int
             if key in expected:
                 expected.move_to_end(key)
     assert set(cache.find(KEYS)) == set(expected)
-
-
-def test_many_threads_leave_the_cache_whole() -> None:
-    cache = VectorCache(5)
-
-    def work(start: int) -> None:
-        for number in range(500):
-            key = KEYS[(start + number) % len(KEYS)]
-            cache.store({key: row(number)})
-            cache.find(KEYS)
-            cache.count(hits=1, misses=0)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert cache.stats() == Stats(hits=2_000, misses=0, size=5, capacity=5)

@@ -10,9 +10,9 @@ import pytest
 
 from services.embedd.cache import VectorCache
 from services.embedd.config import EmbedConfig
-from services.embedd.embedder import Embedder, check_answer_size
+from services.embedd.embedder import Embedder
 from services.embedd.errors import ModelNotFound, UpstreamFailed
-from services.embedd.providers import Matrix, Model, slices
+from services.embedd.providers import Matrix, Model, Vector, check_answer_size, slices
 from services.embedd.registry import Registry, build_registry
 from services.runtime.errors import DeadlineExceeded, InvalidArgument, TooLarge
 from services.runtime.threads import Threads
@@ -25,28 +25,37 @@ class SlowProvider:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.deadlines: list[float] = []
         self.asked: asyncio.Queue[list[str]] = asyncio.Queue()
         self.cancelled = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.fails = False
+        self.refused: set[str] = set()
 
     def embed_now(self, texts: Sequence[str]) -> Matrix | None:
         return None
 
-    async def embed(self, texts: Sequence[str]) -> Matrix:
+    def embed_one_now(self, text: str) -> Vector | None:
+        return None
+
+    async def embed(self, texts: Sequence[str], deadline: float) -> Matrix:
         self.batches.append(list(texts))
+        self.deadlines.append(deadline)
         self.asked.put_nowait(list(texts))
         try:
             await self.may_answer.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        if self.fails:
+        if self.fails or self.refused & set(texts):
             raise UpstreamFailed("the model server does not answer", model=self.model.id)
         return np.array([[len(text), 1] for text in texts], dtype=np.float32)
 
     async def load(self) -> None:
         """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
 def embedder(provider: SlowProvider, *, capacity: int = 10, deadline: float = 5) -> Embedder:
@@ -177,7 +186,7 @@ def test_a_batch_whose_answer_would_not_fit_is_refused() -> None:
 async def test_big_batches_and_small_ones_give_the_same_vectors() -> None:
     threads = Threads("embedd-test", 2)
     try:
-        registry = build_registry(EmbedConfig(default_model="hash"), threads)
+        registry = build_registry(EmbedConfig(default_model="hash"), threads, {})
         subject = Embedder(registry, VectorCache(0), 5)
         texts = [f"text number {number}" for number in range(300)]
         cold = await subject.embed(texts[:1], "")
@@ -197,10 +206,28 @@ def test_a_batch_is_cut_into_slices(lengths_of_texts: list[int], expected: list[
     assert list(slices(["x" * length for length in lengths_of_texts])) == expected
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [{"default_model": "gpt"}, {"cache_size": -1}, {"deadline_seconds": 0}, {"threads": 0}, {"hash_dimension": 0}],
-)
-def test_a_setting_that_cannot_be_used_is_named(setting: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"^{next(iter(setting))}: "):
-        EmbedConfig(**setting)  # type: ignore[arg-type]  # wrong on purpose
+async def test_a_caller_does_not_suffer_for_a_batch_of_another_that_holds_its_text() -> None:
+    provider = SlowProvider()
+    provider.refused = {"bad"}
+    subject = embedder(provider)
+    first = asyncio.create_task(lengths(subject, ["a", "bad"]))
+    await until_asked(provider, 1)
+    second = asyncio.create_task(lengths(subject, ["a"]))
+    third = asyncio.create_task(lengths(subject, ["ccc", "a"]))
+    await until_asked(provider, 1)
+    provider.may_answer.set()
+    with pytest.raises(UpstreamFailed):
+        await first
+    assert [await second, await third] == [[1], [3, 1]]
+    assert provider.batches == [["a", "bad"], ["ccc"], ["a"]]
+
+
+async def test_one_text_waits_no_longer_than_its_own_deadline() -> None:
+    provider = SlowProvider()
+    subject = embedder(provider, deadline=0.05)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    calls = [asyncio.create_task(subject.embed(texts, "")) for texts in (["a"], ["a", "bb"])]
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(outcome, DeadlineExceeded)
+    assert provider.deadlines[0] == pytest.approx(begin + 0.05, abs=0.04)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.embedd.hash_model import HashEncoder, token_signs
+from services.embedd.providers import Encoder
 from services.embedd.wordllama_model import WORDLLAMA, load_wordllama
 
 TEXTS = [
@@ -45,11 +47,14 @@ def test_wordllama_loads_without_a_network(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_wordllama().encode(["a text"]).shape == (1, WORDLLAMA.dimension)
 
 
-def test_a_wordllama_vector_is_the_same_alone_and_in_a_batch() -> None:
-    encoder = load_wordllama()
-    batch = encoder.encode(TEXTS)
-    for text, row in zip(TEXTS, batch, strict=True):
+@pytest.mark.parametrize("load", [load_wordllama, lambda: HashEncoder(64)], ids=["wordllama", "hash"])
+def test_a_vector_is_the_same_alone_and_in_a_batch(load: Callable[[], Encoder]) -> None:
+    encoder = load()
+    texts = [*TEXTS, " ".join(f"worker {number} of the night shift" for number in range(3_000))]
+    batch = encoder.encode(texts)
+    for text, row in zip(texts, batch, strict=True):
         assert np.array_equal(encoder.encode([text])[0], row)
+        assert np.array_equal(encoder.encode_one(text), row)
 
 
 def test_wordllama_vectors_have_length_one() -> None:

@@ -10,12 +10,10 @@ import pytest
 
 from services.matrixd.config import MatrixConfig
 from services.matrixd.draft import Draft, check_draft
-from services.matrixd.errors import OptionNotAvailable
 from services.matrixd.gates import Limits
 from services.matrixd.limits import LimitTable
 from services.matrixd.playbook import Entry, from_metadata, playbook_id, to_metadata
 from services.matrixd.search import distinct
-from services.matrixd.unsupported import refuse_options
 from services.runtime.errors import InvalidArgument
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123000, tzinfo=UTC)
@@ -128,26 +126,3 @@ def test_a_setting_that_cannot_be_used_is_named(setting: dict[str, Any]) -> None
 def test_corpora_that_differ_in_case_are_asked_once() -> None:
     assert distinct(["Workers", "jobs", "workers", "WORKERS", "jobs"]) == ["Workers", "jobs"]
     assert distinct(["caf\u0065\u0301", "caf\u00e9"]) == ["caf\u00e9"]
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"retrieval": "lexical"}, "retrieval"),
-        ({"retrieval": "hybrid"}, "retrieval"),
-        ({"fusion": True}, "fusion"),
-        ({"judge": "rubric"}, "judge_gate"),
-        ({"judge": "model"}, "judge_gate"),
-        ({"rate_top": True}, "judge_gate"),
-        ({"sql": "SELECT id FROM workers"}, "sql"),
-    ],
-)
-def test_an_option_of_a_later_release_is_refused_by_name(options: dict[str, Any], named: str) -> None:
-    given: dict[str, Any] = {"retrieval": "", "fusion": False, "judge": "", "rate_top": False, "sql": ""}
-    with pytest.raises(OptionNotAvailable) as raised:
-        refuse_options(**(given | options))
-    assert raised.value.metadata["option"] == named
-
-
-def test_a_dense_search_without_a_judge_is_let_through() -> None:
-    refuse_options(retrieval="dense", fusion=False, judge="", rate_top=False, sql="")

@@ -205,11 +205,11 @@ def test_an_answer_that_is_gone_or_filtered_out_is_not_injected() -> None:
     assert failed_gates(ranking) == [("p-c-0.01", "filter")]
 
 
-def test_a_rejected_answer_neither_boosts_nor_injects_and_is_shown() -> None:
+def test_a_rejected_answer_is_moved_away_and_never_brought_in() -> None:
     memory = [recollection("a", 0.01, outcome="rejected"), recollection("c", 0.01, outcome="rejected")]
     ranking = warm([candidate(0.3, "a")], memory)
-    assert [(hit.id, hit.distance) for hit in ranking.hits] == [("a", 0.3)]
-    assert failed_gates(ranking) == [("p-a-0.01", "outcome"), ("p-c-0.01", "outcome")]
+    assert [(hit.id, hit.distance, hit.boosted) for hit in ranking.hits] == [("a", 0.3 * 1.5, False)]
+    assert failed_gates(ranking) == [("p-c-0.01", "outcome")]
 
 
 def test_an_entry_for_another_role_is_ignored_for_boost_and_injection() -> None:
@@ -242,8 +242,8 @@ def test_every_gate_of_a_counted_entry_is_told() -> None:
     verdicts = {hit.id: hit.counted.verdicts for hit in ranking.hits if hit.counted is not None}
     gates = {identifier: [verdict.gate for verdict in told] for identifier, told in verdicts.items()}
     assert gates == {
-        "a": ["outcome", "role", "excluded", "distance"],
-        "c": ["outcome", "role", "excluded", "present", "distance", "filter"],
+        "a": ["outcome", "retired", "role", "excluded", "distance"],
+        "c": ["outcome", "retired", "role", "excluded", "present", "distance", "filter"],
     }
     assert all(verdict.passed for told in verdicts.values() for verdict in told)
 
@@ -302,8 +302,12 @@ def test_every_answer_keeps_the_rules(search: tuple[list[Candidate], list[Recoll
         assert hit.id not in asked.excluded_ids
         assert hit.injected == (hit.id not in found)
         if hit.cold_distance is not None and hit.cold_distance > 0:
-            assert hit.cold_distance / 2 <= hit.distance <= hit.cold_distance
-        if hit.counted is not None:
+            assert hit.cold_distance / 2 <= hit.distance <= hit.cold_distance * 1.5
+        if hit.counted is not None and hit.cold_distance is not None and hit.cold_distance > 0:
+            accepted = hit.counted.recollection.outcome == "accepted"
+            assert (hit.distance <= hit.cold_distance) if accepted else (hit.distance >= hit.cold_distance)
+        if hit.injected:
+            assert hit.counted is not None
             assert hit.counted.recollection.outcome == "accepted"
     counted = {hit.counted.recollection.playbook_id for hit in ranking.hits if hit.counted is not None}
     refused = [one.recollection.playbook_id for one in ranking.refused]

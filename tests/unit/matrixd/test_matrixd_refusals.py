@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ import pyarrow as pa
 import pytest
 from google.api import httpbody_pb2
 
-from lakehouse.catalog.v1 import catalog_pb2
 from lakehouse.embed.v1 import embed_pb2
 from lakehouse.query.v1 import query_pb2
 from lakehouse.vector.v1 import vector_pb2
 
 from services.matrixd.build import Build, Neighbours, Target
 from services.matrixd.corpora import Corpora, search_error
-from services.matrixd.datasets import Dataset, Datasets
+from services.matrixd.datasets import Datasets
 from services.matrixd.errors import CorpusFailed, CorpusNotFound
+from services.matrixd.ledger import Ledger
+from services.matrixd.passes import summary
 from services.matrixd.plan import BuildRequest, make_plan
+from services.matrixd.rows import Piece
 from services.matrixd.texts import Texts
 from services.matrixd.together import together
 from services.runtime.errors import (
@@ -34,7 +36,7 @@ from services.runtime.errors import (
     Violation,
 )
 from services.runtime.jobs.job import Job
-from services.runtime.jobs.jobs import Jobs
+from services.runtime.jobs.jobs import Jobs, Progress
 from services.runtime.jobs.store import JobStore
 from services.runtime.threads import Threads
 
@@ -49,7 +51,6 @@ class Outside:
         self.refused_ids = frozenset(refused_ids)
         self.away = away
         self.stored: set[str] = set()
-        self.embedded: catalog_pb2.EmbeddingState | None = None
 
     async def Embed(self, request: embed_pb2.EmbedRequest) -> embed_pb2.EmbedResponse:
         if self.away:
@@ -73,53 +74,98 @@ class Outside:
             writer.write_table(table)
         yield query_pb2.QueryArrowResponse(data=httpbody_pb2.HttpBody(data=sink.getvalue().to_pybytes()))
 
-    async def SetEmbeddingState(
-        self, request: catalog_pb2.SetEmbeddingStateRequest
-    ) -> catalog_pb2.SetEmbeddingStateResponse:
-        self.embedded = request.embedding
-        return catalog_pb2.SetEmbeddingStateResponse()
+
+class Slow(Outside):
+    """A model that is far away: its first answer comes when it was asked twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = self.most = 0
+        self.two = asyncio.Event()
+
+    async def Embed(self, request: embed_pb2.EmbedRequest) -> embed_pb2.EmbedResponse:
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        if self.busy == 2:
+            self.two.set()
+        await self.two.wait()
+        try:
+            return await super().Embed(request)
+        finally:
+            self.busy -= 1
 
 
-async def built(outside: Any, path: Path) -> Job:
-    """The job that builds a corpus of all rows, once it has ended."""
+class Cut(Outside):
+    """An index that has every item, takes new ones, and is never heard of again."""
+
+    async def GetItems(self, request: vector_pb2.GetItemsRequest) -> vector_pb2.GetItemsResponse:
+        response = vector_pb2.GetItemsResponse()
+        for item_id in request.ids:
+            response.items.add(id=item_id).metadata.update({"id": int(item_id)})
+        return response
+
+    async def AddItems(self, request: vector_pb2.AddItemsRequest) -> vector_pb2.AddItemsResponse:
+        await super().AddItems(request)
+        raise DeadlineExceeded("no answer")
+
+
+async def built(outside: Any, path: Path, known: Mapping[str, str] | None = None) -> tuple[Job, Ledger]:
+    """The job that builds a corpus of all rows, once it has ended, and what it noted of their texts."""
     neighbours = Neighbours(corpora=Corpora(outside, 1), texts=Texts(outside), datasets=Datasets(outside, outside))
-    request = BuildRequest(corpus="c", dataset="d", id_column="id", text_columns=["text"])
-    dataset = Dataset(name="d", columns=("id", "text"), rows=ROWS, version=7, refresh_policy="manual")
+    request = BuildRequest(corpus="c", dataset="d", id_column="id", text_columns=["text"], batch_size=5)
+    plan = make_plan(request, ("id", "text"))
+    ledger = Ledger(path / "ledger", "c")
+    ledger.note(known or {})
     threads = Threads("refusals-test", 1)
     jobs = Jobs(JobStore(path / "jobs"), threads, concurrent=1, kept=10)
     try:
-        build = Build(
-            make_plan(request, dataset.columns),
-            dataset,
-            Target(model="m", dimension=2, new=True),
-            neighbours,
-            threads=threads,
-            scratch=path,
-        )
-        job = await jobs.submit("test", "c", unit="rows", total=ROWS, work=build.run)
+        target = Target(model="m", dimension=2, new=known is None)
+        build = Build(plan, target, neighbours, ledger, threads=threads, scratch=path, in_flight=2)
+
+        async def work(progress: Progress) -> dict[str, Any]:
+            return summary(await build.run(progress))
+
+        job = await jobs.submit("test", "c", unit="rows", total=ROWS, work=work)
         async with asyncio.timeout(10):
-            return [state async for state in jobs.watch(job.id)][-1]
+            return [state async for state in jobs.watch(job.id)][-1], ledger
     finally:
         await jobs.close()
         threads.close()
+        ledger.close()
 
 
 async def test_only_the_row_that_a_neighbour_refuses_fails(tmp_path: Path) -> None:
     outside = Outside(refused_texts={"text 7"}, refused_ids={"11", "39"})
-    job = await built(outside, tmp_path)
-    assert (job.state, job.done, job.failed) == ("failed", ROWS, 3)
+    job, ledger = await built(outside, tmp_path)
+    assert (job.state, job.done, job.failed) == ("succeeded", ROWS, 3)
+    assert job.result is not None
+    assert (job.result["rows"], job.result["embedded"], job.result["failed"]) == (ROWS, ROWS - 3, 3)
     assert outside.stored == {str(number) for number in range(ROWS)} - {"7", "11", "39"}
+    assert {str(number) for number in range(ROWS) if ledger.get(str(number))} == outside.stored
     assert sorted(sentence.partition(" ")[0] for sentence in job.failures) == ["'11'", "'39'", "'7'"]
-    assert outside.embedded is None
 
 
 async def test_a_neighbour_that_is_away_for_a_moment_is_asked_again(tmp_path: Path) -> None:
     outside = Outside(away=2)
-    job = await built(outside, tmp_path)
+    job, ledger = await built(outside, tmp_path)
     assert (job.state, job.done, job.failed) == ("succeeded", ROWS, 0)
-    assert len(outside.stored) == ROWS
-    assert outside.embedded is not None
-    assert (outside.embedded.embedded_version, outside.embedded.refresh_policy) == (7, "manual")
+    assert len(outside.stored) == len(ledger) == ROWS
+
+
+async def test_a_text_is_forgotten_before_its_item_changes(tmp_path: Path) -> None:
+    cut = Cut()
+    known = {str(number): Piece(0, "", f"text {number}", {}).digest for number in range(ROWS) if number != 13}
+    job, ledger = await built(cut, tmp_path, {**known, "13": "of an older text"})
+    assert (job.state, cut.stored) == ("failed", {"13"})
+    assert ledger.get("13") is None
+    assert len(ledger) == ROWS - 1
+
+
+async def test_several_batches_are_embedded_at_once_but_only_so_many(tmp_path: Path) -> None:
+    slow = Slow()
+    job, _ = await built(slow, tmp_path)
+    assert (job.state, job.done, slow.most) == ("succeeded", ROWS, 2)
+    assert len(slow.stored) == ROWS
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.matrixd.build import GROUP_BYTES, add_request, grouped
+from services.matrixd.build import add_request
 from services.matrixd.chunks import Chunking, split
+from services.matrixd.delta import GROUP_BYTES, grouped
 from services.matrixd.errors import RowsCutShort
 from services.matrixd.plan import BuildRequest, Plan, make_plan
 from services.matrixd.rows import Piece, RowMapper

@@ -19,6 +19,7 @@ def test_without_settings_everybody_may_call() -> None:
     authorize(AuthConfig())
 
 
+@pytest.mark.requirement("X4")
 @pytest.mark.parametrize("header", [None, "secret", "Bearer wrong", "Basic secret", "Bearer", "Bearer sécret"])
 def test_a_wrong_or_missing_token_is_unauthenticated(header: str | None) -> None:
     with pytest.raises(Unauthenticated):
@@ -41,6 +42,7 @@ def test_a_foreign_address_is_denied(peer: str) -> None:
         authorize(AuthConfig(allowlist=("192.168.0.0/16",)), peer=peer)
 
 
+@pytest.mark.requirement("X4")
 def test_both_must_hold_when_both_are_set() -> None:
     config = AuthConfig(token="secret", allowlist=("10.0.0.0/8",))
     with pytest.raises(Unauthenticated):
@@ -75,6 +77,7 @@ def test_an_entry_that_cannot_be_read_stops_start_up(entry: str) -> None:
     assert caught.value.setting == "auth.allowlist"
 
 
+@pytest.mark.requirement("X4")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_a_public_bind_without_a_token_stops_start_up(host: str) -> None:
     with pytest.raises(ConfigError):

@@ -33,8 +33,7 @@ def test_an_encoded_form_has_every_field_of_what_it_stands_for(encoded: type, re
         (field.name, field.type, theirs.fields_by_number[field.number].type) == ("metadata", BYTES, MESSAGE)
         for field in different
     )
-    same = shape(ours).items() - {(field.number, shape(ours)[field.number]) for field in different}
-    assert same <= shape(theirs).items()
+    assert shape(ours) == shape(theirs)
 
 
 def test_an_encoded_answer_is_read_as_what_it_stands_for() -> None:
@@ -42,4 +41,7 @@ def test_an_encoded_answer_is_read_as_what_it_stands_for() -> None:
     hit.metadata.update({"city": "Ohio", "years": 3})
     encoded = encoded_pb2.EncodedHits()
     encoded.hits.add(id="a", distance=0.5, metadata=hit.metadata.SerializeToString())
-    assert vector_pb2.SearchResponse.FromString(encoded.SerializeToString()).hits[0] == hit
+    encoded.hits.add(id="b", distance=0.5, metadata=b"")
+    [one, other] = vector_pb2.SearchResponse.FromString(encoded.SerializeToString()).hits
+    assert one == hit
+    assert other.HasField("metadata")

@@ -13,6 +13,16 @@ from services.runtime.config import ConfigError, Settings, read_file
 
 
 @dataclass(frozen=True)
+class Inner:
+    url: str
+    size: int = 7
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith("http"):
+            raise ValueError("url: must begin with http")
+
+
+@dataclass(frozen=True)
 class Sample:
     count: int = 1
     share: float = 0.5
@@ -21,6 +31,7 @@ class Sample:
     place: Path = Path("here")
     token: str | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    inner: Mapping[str, Inner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -57,6 +68,12 @@ def test_texts_become_the_types_of_the_fields() -> None:
     assert (sample.token, sample.limits) == ("t", {"x": 1.5, "y": 2.0})
 
 
+def test_sections_inside_a_section_become_dataclasses_of_their_own() -> None:
+    sample = load({"sample": {"inner": {"a": {"url": "http://a", "size": "8"}, "b": {"url": "http://b"}}}})
+    assert sample.inner == {"a": Inner("http://a", 8), "b": Inner("http://b")}
+    assert load(inner={"a": Inner("http://a")}).inner == {"a": Inner("http://a")}
+
+
 @pytest.mark.parametrize(
     ("file", "environ", "setting"),
     [
@@ -71,6 +88,13 @@ def test_texts_become_the_types_of_the_fields() -> None:
         ({"sample": {"limits": {"x": "far"}}}, {}, "sample.limits.x"),
         ({"sample": {"count": -1}}, {}, "sample.count"),
         ({"count": 3}, {}, "[count]"),
+        ({"sample": {"inner": 3}}, {}, "sample.inner"),
+        ({"sample": {"inner": {"a": 3}}}, {}, "sample.inner.a"),
+        ({"sample": {"inner": {"a": {"size": 3}}}}, {}, "sample.inner.a.url"),
+        ({"sample": {"inner": {"a": {"url": "http", "sise": 3}}}}, {}, "sample.inner.a.sise"),
+        ({"sample": {"inner": {"a": {"url": "http", "size": "big"}}}}, {}, "sample.inner.a.size"),
+        ({"sample": {"inner": {"a": {"url": "ftp"}}}}, {}, "sample.inner.a.url"),
+        ({}, {"LAKEHOUSE_SAMPLE_INNER": "a=b"}, "sample.inner.a"),
     ],
 )
 def test_what_cannot_be_used_is_named(file: Mapping[str, Any], environ: Mapping[str, str], setting: str) -> None:

@@ -99,6 +99,7 @@ def test_an_illegal_key_is_refused_before_any_path_is_made_of_it(store: FileStor
         store.delete(key)
 
 
+@pytest.mark.requirement("S3")
 def test_a_key_and_keys_below_it_exist_side_by_side(store: FileStore) -> None:
     for key in ("a", "a/b", "a/b/c", "a.object", "a.object/b"):
         put(store, key, key.encode())
@@ -153,6 +154,7 @@ def test_a_reader_keeps_the_bytes_it_opened_when_the_key_is_overwritten_or_delet
     second.close()
 
 
+@pytest.mark.requirement("S2")
 def test_nothing_is_seen_before_the_commit_and_nothing_remains_without_one(store: FileStore, tmp_path: Path) -> None:
     sink = store.begin("a", content_type="", size=None)
     sink.write(b"half")
@@ -280,6 +282,7 @@ def test_an_upload_into_a_bucket_destroyed_meanwhile_is_refused(store: FileStore
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.requirement("S2")
 def test_objects_survive_a_restart_and_interrupted_uploads_do_not(store: FileStore, tmp_path: Path) -> None:
     put(store, "a", b"x")
     sink = store.begin("b", content_type="", size=None)

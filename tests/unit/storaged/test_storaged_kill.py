@@ -50,6 +50,7 @@ def whole(store: FileStore, key: str) -> bytes:
     return data
 
 
+@pytest.mark.requirement("S2")
 @pytest.mark.parametrize("acknowledgements", [1, 4, 7])
 def test_a_kill_in_mid_upload_loses_nothing_acknowledged_and_tears_nothing(
     tmp_path: Path, acknowledgements: int

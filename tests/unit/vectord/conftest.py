@@ -12,6 +12,7 @@ from services.vectord.config import VectorConfig
 from services.vectord.index import Index
 from services.vectord.manifest import Description
 from services.vectord.metric import Metric
+from services.vectord.storage import StorageType
 
 
 class Opener:
@@ -22,10 +23,17 @@ class Opener:
         self._stack = stack
 
     def create(
-        self, metric: Metric = "cosine", *, dimension: int = 16, name: str = "test", config: VectorConfig | None = None
+        self,
+        metric: Metric = "cosine",
+        *,
+        dimension: int = 16,
+        name: str = "test",
+        storage: StorageType = "float32",
+        config: VectorConfig | None = None,
     ) -> Index:
         """Makes an empty index in a directory of that name."""
-        return self.describe(Description(name=name, dimension=dimension, metric=metric), config)
+        description = Description(name=name, dimension=dimension, metric=metric, storage_type=storage)
+        return self.describe(description, config)
 
     def describe(self, description: Description, config: VectorConfig | None = None) -> Index:
         """Makes an empty index of that description."""

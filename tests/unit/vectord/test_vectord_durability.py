@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.vectord import manifest
 from services.vectord.config import VectorConfig
-from services.vectord.errors import LogUnwritable
+from services.vectord.errors import IndexStopped, LogUnwritable
+from services.vectord.hot import HotSegment
 from services.vectord.index import Index
 from services.vectord.indexes import Indexes
 from services.vectord.items import Item
@@ -215,6 +217,71 @@ def test_a_write_that_the_disk_refuses_changes_nothing(opener: Opener) -> None:
     assert (len(contents(reopened)), reopened.info().problems) == (15, ())
 
 
+@pytest.mark.requirement("V6", "X11")
+@pytest.mark.parametrize("rows", [300, 6000])
+def test_a_disk_that_is_full_in_the_middle_of_a_seal_or_a_merge_costs_nothing(opener: Opener, rows: int) -> None:
+    index = opener.create("l2")
+    for start in range(0, rows, 300):
+        fill(index, start, 300)
+        if start:
+            index.seal()
+    before = contents(index)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Enough for a manifest, and for what stands before the vectors in a segment.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, usual[1]))
+    try:
+        with pytest.raises(OSError):
+            index.compact(growth=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert contents(index) == before
+    index.close()
+    reopened = opener.open(index.path)
+    assert (contents(reopened), reopened.info().problems) == (before, ())
+    reopened.compact(growth=100)
+    assert (contents(reopened), reopened.info().segments) == (before, 1)
+    named = {entry.file for entry in manifest.read(reopened.path / "manifest").segments}
+    assert {file.name for file in reopened.path.glob("*.lhv1")} == named
+    assert not list(reopened.path.glob(".tmp-*"))
+
+
+@pytest.mark.requirement("V6", "X11")
+def test_a_seal_never_waits_for_a_merge_and_both_survive_a_kill_at_any_moment(opener: Opener) -> None:
+    index = opener.create("l2")
+    for start in range(0, 1350, 150):
+        fill(index, start, 150)
+        index.seal()
+    states: list[list[tuple[str, bytes]]] = []
+    copies: list[Path] = []
+
+    def seal_meanwhile() -> bool:
+        number = len(states)
+        if number < 6:
+            fill(index, 75 + 300 * number, 200, scale=number + 2)
+            index.delete([f"{row:05d}" for row in range(200 * number, 200 * number + 50)])
+            if number != 3:
+                index.seal()
+            states.append(contents(index))
+            copies.append(shutil.copytree(index.path, index.path.with_name(f"copy-{number}")))
+        return False
+
+    index.compact(growth=100, stop=seal_meanwhile)
+    assert len(states) == 6
+    assert contents(index) == states[-1]
+    copies.append(shutil.copytree(index.path, index.path.with_name("after")))
+    states.append(states[-1])
+    for path, state in zip(copies, states, strict=True):
+        reopened = opener.open(path)
+        assert contents(reopened) == state
+        reopened.compact(growth=100)
+        assert contents(reopened) == state
+    fill(index, 0, 10, scale=50)
+    index.seal()
+    expected = contents(index)
+    index.close()
+    assert contents(opener.open(index.path)) == expected
+
+
 def spoil(file: Path, offset: int) -> None:
     data = bytearray(file.read_bytes())
     data[offset] ^= 0xFF
@@ -348,3 +415,49 @@ def test_writers_readers_and_seals_do_not_disturb_each_other(opener: Opener) -> 
     assert index.info().segments >= 1
     reopened = opener.open(index.path)
     assert reopened.info().count == 502
+
+
+@pytest.mark.requirement("X11")
+def test_an_index_that_cannot_apply_what_it_logged_stops_rather_than_forget_it(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opener.create("l2")
+    fill(index, 0, 10)
+    before = contents(index)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HotSegment, "append", fail)
+        with pytest.raises(MemoryError):
+            fill(index, 10, 10)
+    with pytest.raises(IndexStopped):
+        fill(index, 20, 10)
+    assert contents(index) == before
+    assert len(index.info().problems) == 1
+    index.close()
+    reopened = opener.open(index.path)
+    assert (len(contents(reopened)), reopened.info().problems) == (20, ())
+    fill(reopened, 20, 10)
+
+
+@pytest.mark.requirement("X11")
+def test_memory_that_cannot_be_had_is_noticed_before_the_log_is_written(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opener.create("l2")
+    fill(index, 0, 10)
+    before = contents(index)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HotSegment, "reserve", fail)
+        with pytest.raises(MemoryError):
+            fill(index, 10, 10)
+    assert contents(index) == before
+    fill(index, 20, 10)
+    index.close()
+    assert len(contents(opener.open(index.path))) == 20

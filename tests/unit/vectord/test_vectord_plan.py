@@ -11,12 +11,14 @@ from services.vectord import plan
 from services.vectord.fields import Fields
 from services.vectord.hot import HotSegment
 from services.vectord.items import Batch
+from services.vectord.metric import Metric
 from services.vectord.state import Slot
 
 
 class Sized:
     """A segment of which only the size matters."""
 
+    metric: Metric = "l2"
     fields = Fields([])
     ids: tuple[str, ...] = ()
     metadata: tuple[bytes, ...] = ()
@@ -36,6 +38,9 @@ class Sized:
     def nearest(self, query: Any, limit: int, **_: Any) -> Any:
         return None
 
+    def score(self, query: Any, rows: Any) -> Any:
+        return None
+
     def cost(self, limit: int, ef: int | None, count: int) -> int:
         return count
 
@@ -44,36 +49,53 @@ def slots(*sizes: int) -> list[Slot]:
     return [Slot(Sized(size)) for size in sizes]
 
 
-def sizes(chosen: plan.Plan) -> list[int]:
-    return sorted(slot.live for slot in [chosen.base, *chosen.others] if slot is not None)
+def sizes(chosen: plan.Plan | None) -> list[int]:
+    return [] if chosen is None else sorted(slot.live for slot in chosen.slots)
 
 
 @pytest.mark.parametrize(
-    ("hot", "sealed", "growth", "expected"),
+    ("sealed", "growth", "expected"),
     [
-        (100, [], 2, [100]),
-        (100, [200], 2, [100, 200]),
-        (100, [201], 2, [100]),
-        (100, [50, 301, 2000], 2, [50, 100]),
-        (100, [300, 50], 2, [50, 100, 300]),
-        (100, [3000, 15_000], 16, [100, 3000, 15_000]),
-        (0, [3000, 15_000], 16, [0, 3000, 15_000]),
-        (0, [900, 15_000], 16, [0]),
+        ([100], 2, []),
+        ([100, 200], 2, [100, 200]),
+        ([100, 201], 2, []),
+        ([100, 50, 301, 2000], 2, [50, 100]),
+        ([100, 300, 50], 2, [50, 100, 300]),
+        ([100, 3000, 15_000], 16, [100, 3000, 15_000]),
+        ([100, 3000], 16, []),
+        ([1000, 3000, 15_000], 16, [1000, 3000, 15_000]),
+        ([900, 15_000], 16, []),
+        ([100, 100], 0, []),
     ],
 )
 def test_a_segment_joins_unless_it_is_much_larger_than_all_before_it(
-    hot: int, sealed: list[int], growth: int, expected: list[int]
+    sealed: list[int], growth: int, expected: list[int]
 ) -> None:
-    assert sizes(plan.choose(slots(hot), slots(*sealed), growth=growth)) == expected
+    assert sizes(plan.choose(slots(*sealed), growth=growth)) == expected
+
+
+def test_all_segments_are_built_anew_when_that_is_asked_for() -> None:
+    chosen = plan.choose(slots(5, 5000), growth=0, fresh=True)
+    assert chosen is not None
+    assert (chosen.base, sizes(chosen)) == (None, [5, 5000])
+    assert plan.choose([], growth=0, fresh=True) is None
+
+
+@pytest.mark.parametrize(
+    ("hot", "sealed", "expected"), [(0, [10], False), (10, [160], True), (10, [161], False), (0, [10, 160], True)]
+)
+def test_hot_rows_join_what_is_not_much_larger(hot: int, sealed: list[int], expected: bool) -> None:
+    assert plan.joins(hot, slots(*sealed), growth=plan.QUIET) is expected
 
 
 def test_a_worn_segment_is_always_built_anew() -> None:
     tired = Slot(Sized(1_000_000))
     for row in range(250_001):
         tired.kill(row)
-    chosen = plan.choose([], [tired, *slots(5_000_000)], growth=2)
+    chosen = plan.choose([tired, *slots(5_000_000)], growth=2)
+    assert chosen is not None
     assert chosen.base is None
-    assert tired in chosen.others
+    assert chosen.others == [tired]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +109,12 @@ def test_many_small_seals_leave_few_segments() -> None:
     sealed: list[int] = []
     rewritten = 0
     for _ in range(1000):
-        chosen = plan.choose(slots(1000), slots(*sealed), growth=plan.BUSY)
-        joined = sizes(chosen)
-        rewritten += sum(joined)
-        joined.remove(1000)
+        sealed.append(1000)
+        joined = sizes(plan.choose(slots(*sealed), growth=plan.BUSY))
+        rewritten += sum(joined) + 1000
         for size in joined:
             sealed.remove(size)
-        sealed.append(1000 + sum(joined))
+        sealed += [sum(joined)] * bool(joined)
     assert len(sealed) <= 7
     assert rewritten <= 12 * 1_000_000
 

@@ -160,7 +160,7 @@ class BuildCorpusRequest(_message.Message):
     chunk_overlap: _builtins.int
     """Characters that two neighbouring pieces share; 0 when absent."""
     storage_type: _builtins.str
-    """How vectors are kept; `float32` when empty."""
+    """How vectors are kept; `float16` when empty."""
     bucket: _builtins.str
     """The bucket for sealed segments; `primary` when empty."""
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lakehouse.matrix.v1 import search_pb2 as lakehouse_dot_matrix_dot_v1_dot_search__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lakehouse/matrix/v1/encoded.proto\x12\x13lakehouse.matrix.v1\x1a lakehouse/matrix/v1/search.proto\"\xa3\x01\n\nEncodedHit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12\x10\n\x08\x64istance\x18\x03 \x01(\x01\x12\x10\n\x08metadata\x18\x04 \x01(\x0c\x12\x13\n\x06rating\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x35\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32 .lakehouse.matrix.v1.ExplanationB\t\n\x07_rating\"\xac\x03\n\x15\x45ncodedSearchResponse\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.lakehouse.matrix.v1.EncodedHit\x12Z\n\x11per_corpus_counts\x18\x02 \x03(\x0b\x32?.lakehouse.matrix.v1.EncodedSearchResponse.PerCorpusCountsEntry\x12\x0f\n\x07\x62oosted\x18\x03 \x01(\x05\x12\x10\n\x08injected\x18\x04 \x01(\x05\x12\x17\n\x0f\x65mbedding_model\x18\x05 \x01(\t\x12<\n\x10rejected_entries\x18\x06 \x03(\x0b\x32\".lakehouse.matrix.v1.RejectedEntry\x12\x34\n\x0b\x63onstraints\x18\x07 \x03(\x0b\x32\x1f.lakehouse.matrix.v1.Constraint\x12\x14\n\x07stretch\x18\x08 \x01(\x08H\x00\x88\x01\x01\x1a\x36\n\x14PerCorpusCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\n\n\x08_stretchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lakehouse/matrix/v1/encoded.proto\x12\x13lakehouse.matrix.v1\x1a lakehouse/matrix/v1/search.proto\"\xb5\x01\n\nEncodedHit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12\x10\n\x08\x64istance\x18\x03 \x01(\x01\x12\x15\n\x08metadata\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x12\x13\n\x06rating\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x35\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32 .lakehouse.matrix.v1.ExplanationB\x0b\n\t_metadataB\t\n\x07_rating\"\xac\x03\n\x15\x45ncodedSearchResponse\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.lakehouse.matrix.v1.EncodedHit\x12Z\n\x11per_corpus_counts\x18\x02 \x03(\x0b\x32?.lakehouse.matrix.v1.EncodedSearchResponse.PerCorpusCountsEntry\x12\x0f\n\x07\x62oosted\x18\x03 \x01(\x05\x12\x10\n\x08injected\x18\x04 \x01(\x05\x12\x17\n\x0f\x65mbedding_model\x18\x05 \x01(\t\x12<\n\x10rejected_entries\x18\x06 \x03(\x0b\x32\".lakehouse.matrix.v1.RejectedEntry\x12\x34\n\x0b\x63onstraints\x18\x07 \x03(\x0b\x32\x1f.lakehouse.matrix.v1.Constraint\x12\x14\n\x07stretch\x18\x08 \x01(\x08H\x00\x88\x01\x01\x1a\x36\n\x14PerCorpusCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\n\n\x08_stretchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._loaded_options = None
   _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_ENCODEDHIT']._serialized_start=93
-  _globals['_ENCODEDHIT']._serialized_end=256
-  _globals['_ENCODEDSEARCHRESPONSE']._serialized_start=259
-  _globals['_ENCODEDSEARCHRESPONSE']._serialized_end=687
-  _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._serialized_start=621
-  _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._serialized_end=675
+  _globals['_ENCODEDHIT']._serialized_end=274
+  _globals['_ENCODEDSEARCHRESPONSE']._serialized_start=277
+  _globals['_ENCODEDSEARCHRESPONSE']._serialized_end=705
+  _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._serialized_start=639
+  _globals['_ENCODEDSEARCHRESPONSE_PERCORPUSCOUNTSENTRY']._serialized_end=693
 # @@protoc_insertion_point(module_scope)

@@ -51,16 +51,21 @@ class EncodedHit(_message.Message):
         id: _builtins.str = ...,
         corpus: _builtins.str = ...,
         distance: _builtins.float = ...,
-        metadata: _builtins.bytes = ...,
+        metadata: _builtins.bytes | None = ...,
         rating: _builtins.int | None = ...,
         explanation: _search_pb2.Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "explanation", b"explanation", "rating", b"rating"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_rating", b"_rating", "explanation", b"explanation", "metadata", b"metadata", "rating", b"rating"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "corpus", b"corpus", "distance", b"distance", "explanation", b"explanation", "id", b"id", "metadata", b"metadata", "rating", b"rating"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_rating", b"_rating", "corpus", b"corpus", "distance", b"distance", "explanation", b"explanation", "id", b"id", "metadata", b"metadata", "rating", b"rating"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
+    _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
     _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
     _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
 
 Global___EncodedHit: _TypeAlias = EncodedHit  # noqa: Y015

@@ -210,7 +210,8 @@ class MatrixServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordFeedback(self, request, context):
-        """Turns a click or a placement into a playbook entry. Idempotent. UNIMPLEMENTED in this release.
+        """Turns a click, a placement or a dismissal into a playbook entry. Idempotent. Fails as
+        RecordPlaybook does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,27 +243,35 @@ class MatrixServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BuildCorpus(self, request, context):
-        """Starts a job that embeds a dataset into a corpus. Building the same corpus again updates it. Idempotent.
+        """Starts a job that embeds a dataset into a corpus. Building the same corpus again embeds only what
+        differs. Idempotent.
 
         INVALID_ARGUMENT for a missing column, a column that the dataset does not have, or an empty
         text; NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND); ALREADY_EXISTS (CORPUS_CONFLICT) when
-        the corpus has another model or dataset.
+        the corpus has another model or dataset; FAILED_PRECONDITION (BUILD_RUNNING); INVALID_ARGUMENT
+        (SHARED_IDS) when ids would mean something else in another corpus.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefreshCorpus(self, request, context):
-        """Starts a job that embeds new and changed rows of a dataset only. Idempotent.
+        """Starts a job that brings the corpora of a dataset up to date: embeds new and changed texts only,
+        replaces changed metadata, removes what is gone. Corpora that do not lag are not read; a second
+        refresh does nothing. Idempotent.
 
-        UNIMPLEMENTED in this release.
+        NOT_FOUND (DATASET_NOT_FOUND, CORPUS_NOT_FOUND, also when the dataset has none); INVALID_ARGUMENT
+        for a corpus made from something else; FAILED_PRECONDITION (BUILD_RUNNING) naming the job that
+        writes one of them, (CANNOT_REFRESH) when it is not known how the corpus was made, or it no longer
+        fits the dataset: build again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStale(self, request, context):
-        """Lists the datasets whose embeddings lag behind. No side effects. UNIMPLEMENTED in this release.
+        """Lists the datasets whose embeddings lag behind, longest stale first, with the corpora that do. A
+        dataset never embedded is never stale. No side effects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,9 @@ class MatrixServiceStub:
     DeletePlaybook: _aio.UnaryUnaryMultiCallable[_playbook_pb2.DeletePlaybookRequest, _playbook_pb2.DeletePlaybookResponse]
     """Takes a recording back. Not idempotent. NOT_FOUND (PLAYBOOK_NOT_FOUND, CORPUS_NOT_FOUND)."""
     RecordFeedback: _aio.UnaryUnaryMultiCallable[_playbook_pb2.RecordFeedbackRequest, _playbook_pb2.RecordFeedbackResponse]
-    """Turns a click or a placement into a playbook entry. Idempotent. UNIMPLEMENTED in this release."""
+    """Turns a click, a placement or a dismissal into a playbook entry. Idempotent. Fails as
+    RecordPlaybook does.
+    """
     FilterRelevance: _aio.UnaryUnaryMultiCallable[_search_pb2.FilterRelevanceRequest, _search_pb2.FilterRelevanceResponse]
     """Keeps the chunks that matter for a focus file and drops the others. No side effects.
 
@@ -56,19 +58,28 @@ class MatrixServiceStub:
     ListCorpora: _aio.UnaryUnaryMultiCallable[_corpus_pb2.ListCorporaRequest, _corpus_pb2.ListCorporaResponse]
     """Lists the corpora that can be searched. No side effects."""
     BuildCorpus: _aio.UnaryUnaryMultiCallable[_corpus_pb2.BuildCorpusRequest, _corpus_pb2.BuildCorpusResponse]
-    """Starts a job that embeds a dataset into a corpus. Building the same corpus again updates it. Idempotent.
+    """Starts a job that embeds a dataset into a corpus. Building the same corpus again embeds only what
+    differs. Idempotent.
 
     INVALID_ARGUMENT for a missing column, a column that the dataset does not have, or an empty
     text; NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND); ALREADY_EXISTS (CORPUS_CONFLICT) when
-    the corpus has another model or dataset.
+    the corpus has another model or dataset; FAILED_PRECONDITION (BUILD_RUNNING); INVALID_ARGUMENT
+    (SHARED_IDS) when ids would mean something else in another corpus.
     """
     RefreshCorpus: _aio.UnaryUnaryMultiCallable[_corpus_pb2.RefreshCorpusRequest, _corpus_pb2.RefreshCorpusResponse]
-    """Starts a job that embeds new and changed rows of a dataset only. Idempotent.
+    """Starts a job that brings the corpora of a dataset up to date: embeds new and changed texts only,
+    replaces changed metadata, removes what is gone. Corpora that do not lag are not read; a second
+    refresh does nothing. Idempotent.
 
-    UNIMPLEMENTED in this release.
+    NOT_FOUND (DATASET_NOT_FOUND, CORPUS_NOT_FOUND, also when the dataset has none); INVALID_ARGUMENT
+    for a corpus made from something else; FAILED_PRECONDITION (BUILD_RUNNING) naming the job that
+    writes one of them, (CANNOT_REFRESH) when it is not known how the corpus was made, or it no longer
+    fits the dataset: build again.
     """
     ListStale: _aio.UnaryUnaryMultiCallable[_corpus_pb2.ListStaleRequest, _corpus_pb2.ListStaleResponse]
-    """Lists the datasets whose embeddings lag behind. No side effects. UNIMPLEMENTED in this release."""
+    """Lists the datasets whose embeddings lag behind, longest stale first, with the corpora that do. A
+    dataset never embedded is never stale. No side effects.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_corpus_pb2.GetJobRequest, _corpus_pb2.GetJobResponse]
     """Returns a job. No side effects. NOT_FOUND (JOB_NOT_FOUND)."""
     WatchJob: _aio.UnaryStreamMultiCallable[_corpus_pb2.WatchJobRequest, _corpus_pb2.WatchJobResponse]
@@ -173,7 +184,9 @@ class MatrixServiceServicer:
         request: _playbook_pb2.RecordFeedbackRequest,
         context: _aio.ServicerContext[_playbook_pb2.RecordFeedbackRequest, _abc.Awaitable[_playbook_pb2.RecordFeedbackResponse]],
     ) -> _abc.Awaitable[_playbook_pb2.RecordFeedbackResponse]:
-        """Turns a click or a placement into a playbook entry. Idempotent. UNIMPLEMENTED in this release."""
+        """Turns a click, a placement or a dismissal into a playbook entry. Idempotent. Fails as
+        RecordPlaybook does.
+        """
 
     def FilterRelevance(
         self,
@@ -207,11 +220,13 @@ class MatrixServiceServicer:
         request: _corpus_pb2.BuildCorpusRequest,
         context: _aio.ServicerContext[_corpus_pb2.BuildCorpusRequest, _abc.Awaitable[_corpus_pb2.BuildCorpusResponse]],
     ) -> _abc.Awaitable[_corpus_pb2.BuildCorpusResponse]:
-        """Starts a job that embeds a dataset into a corpus. Building the same corpus again updates it. Idempotent.
+        """Starts a job that embeds a dataset into a corpus. Building the same corpus again embeds only what
+        differs. Idempotent.
 
         INVALID_ARGUMENT for a missing column, a column that the dataset does not have, or an empty
         text; NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND); ALREADY_EXISTS (CORPUS_CONFLICT) when
-        the corpus has another model or dataset.
+        the corpus has another model or dataset; FAILED_PRECONDITION (BUILD_RUNNING); INVALID_ARGUMENT
+        (SHARED_IDS) when ids would mean something else in another corpus.
         """
 
     def RefreshCorpus(
@@ -219,9 +234,14 @@ class MatrixServiceServicer:
         request: _corpus_pb2.RefreshCorpusRequest,
         context: _aio.ServicerContext[_corpus_pb2.RefreshCorpusRequest, _abc.Awaitable[_corpus_pb2.RefreshCorpusResponse]],
     ) -> _abc.Awaitable[_corpus_pb2.RefreshCorpusResponse]:
-        """Starts a job that embeds new and changed rows of a dataset only. Idempotent.
+        """Starts a job that brings the corpora of a dataset up to date: embeds new and changed texts only,
+        replaces changed metadata, removes what is gone. Corpora that do not lag are not read; a second
+        refresh does nothing. Idempotent.
 
-        UNIMPLEMENTED in this release.
+        NOT_FOUND (DATASET_NOT_FOUND, CORPUS_NOT_FOUND, also when the dataset has none); INVALID_ARGUMENT
+        for a corpus made from something else; FAILED_PRECONDITION (BUILD_RUNNING) naming the job that
+        writes one of them, (CANNOT_REFRESH) when it is not known how the corpus was made, or it no longer
+        fits the dataset: build again.
         """
 
     def ListStale(
@@ -229,7 +249,9 @@ class MatrixServiceServicer:
         request: _corpus_pb2.ListStaleRequest,
         context: _aio.ServicerContext[_corpus_pb2.ListStaleRequest, _abc.Awaitable[_corpus_pb2.ListStaleResponse]],
     ) -> _abc.Awaitable[_corpus_pb2.ListStaleResponse]:
-        """Lists the datasets whose embeddings lag behind. No side effects. UNIMPLEMENTED in this release."""
+        """Lists the datasets whose embeddings lag behind, longest stale first, with the corpora that do. A
+        dataset never embedded is never stale. No side effects.
+        """
 
     def GetJob(
         self,

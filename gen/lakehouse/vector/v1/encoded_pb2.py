@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lakehouse/vector/v1/encoded.proto\x12\x13lakehouse.vector.v1\"L\n\nEncodedHit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64istance\x18\x02 \x01(\x01\x12\x10\n\x08metadata\x18\x03 \x01(\x0c\x12\x0e\n\x06vector\x18\x04 \x03(\x02\"<\n\x0b\x45ncodedHits\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.lakehouse.vector.v1.EncodedHit\"C\n\x0e\x45ncodedResults\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .lakehouse.vector.v1.EncodedHitsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lakehouse/vector/v1/encoded.proto\x12\x13lakehouse.vector.v1\"^\n\nEncodedHit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64istance\x18\x02 \x01(\x01\x12\x15\n\x08metadata\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06vector\x18\x04 \x03(\x02\x42\x0b\n\t_metadata\"<\n\x0b\x45ncodedHits\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.lakehouse.vector.v1.EncodedHit\"C\n\x0e\x45ncodedResults\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .lakehouse.vector.v1.EncodedHitsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lakehouse.vector.v1.encoded
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENCODEDHIT']._serialized_start=58
-  _globals['_ENCODEDHIT']._serialized_end=134
-  _globals['_ENCODEDHITS']._serialized_start=136
-  _globals['_ENCODEDHITS']._serialized_end=196
-  _globals['_ENCODEDRESULTS']._serialized_start=198
-  _globals['_ENCODEDRESULTS']._serialized_end=265
+  _globals['_ENCODEDHIT']._serialized_end=152
+  _globals['_ENCODEDHITS']._serialized_start=154
+  _globals['_ENCODEDHITS']._serialized_end=214
+  _globals['_ENCODEDRESULTS']._serialized_start=216
+  _globals['_ENCODEDRESULTS']._serialized_end=283
 # @@protoc_insertion_point(module_scope)
