@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from services.labs.world import Say, World
 
 SEED = 7
+_EXACT = {"LAKEHOUSE_VECTOR_HOT_BYTES": str(32 << 20)}
 _FIELDS = "docs/learning.md lists the fields of a file of questions"
 _HINTS = {
     "WRONG_SHAPE": _FIELDS,
@@ -107,11 +108,12 @@ def check_options(corpora: Sequence[str], queries: Path | None, labels: Path | N
 
 @asynccontextmanager
 async def client(
-    session: Session, *, own: bool, port_base: int | None, say: Say
+    session: Session, *, own: bool, port_base: int | None, say: Say, exact: bool = False
 ) -> AsyncIterator[tuple[MatrixClient, Path]]:
     """A client of the mesh at --address when the data are the user's own, else of a new mesh that is stopped again.
 
-    With it comes a directory for scratch files.
+    With it comes a directory for scratch files. An `exact` new mesh scans instead of walking graphs, which come out a
+    little different every time: only so the same seed gives the same report.
     """
     from services.cli.demo_stack import choose_port_base, directory, own_mesh
     from services.labs.matrix import MatrixClient
@@ -125,7 +127,7 @@ async def client(
             say("starting a mesh of its own")
             place = stack.enter_context(directory(None, keep=False))
             base = port_base if port_base is not None else choose_port_base()
-            url = await stack.enter_async_context(own_mesh(place, base, keep=False))
+            url = await stack.enter_async_context(own_mesh(place, base, keep=False, settings=_EXACT if exact else None))
         token = session.token()
         yield await stack.enter_async_context(MatrixClient(url, token=token, timeout=timeout)), place
 

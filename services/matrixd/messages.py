@@ -109,6 +109,8 @@ def search_response(found: Found, explain: bool) -> search_pb2.SearchResponse:
             message.explanation.CopyFrom(_explanation(hit, found.arms))
         if found.ratings:
             _rate(message, found.ratings.get((hit.corpus, hit.id)))
+    if found.stretch is not None:
+        response.stretch = found.stretch
     if explain:
         if found.asked is not None:
             response.constraints.extend(_constraints(found.asked))

@@ -20,8 +20,9 @@ from lakehouse.vector.v1 import vector_pb2
 from services.matrixd.corpora import PLAYBOOK, Corpora, CorpusInfo
 from services.matrixd.draft import Draft, check_draft
 from services.matrixd.errors import AnswerNotFound, CorpusNotFound, MixedModels, NotAPlaybook, PlaybookNotFound
-from services.matrixd.playbook import DEFAULT_PLAYBOOK, Entry, from_metadata, replacing, restored, to_metadata
+from services.matrixd.playbook import ACCEPTED, DEFAULT_PLAYBOOK, Entry, from_metadata, replacing, restored, to_metadata
 from services.matrixd.texts import Texts, Vectors
+from services.matrixd.usual import Usual
 from services.runtime.errors import AlreadyExists, InvalidArgument, ServiceError
 from services.runtime.names import same_name
 
@@ -72,8 +73,10 @@ class Recorder:
         now: Callable[[], datetime],
         version_of: Callable[[str], Awaitable[int]],
         locks: Locks,
+        usual: Usual,
     ) -> None:
         """`now` tells the time of recording, in UTC; `version_of` the catalog version of a dataset, 0 for none."""
+        self._usual = usual
         self._corpora = corpora
         self._texts = texts
         self._now = now
@@ -193,7 +196,17 @@ class Recorder:
             if not (weaker_stays and stronger):
                 items[entry.playbook_id] = item_of(entry.playbook_id, vector, entry)
         await self._add(name, list(items.values()), vectors, new=info is None)
+        self._learn(batch, vectors)
         return {one.index: Recorded(one.entry.playbook_id, one.entry.playbook_id in before) for one in batch}
+
+    def _learn(self, batch: Sequence[Pending], vectors: Vectors) -> None:
+        """Lets be measured how far right answers lie from their questions."""
+        pairs: dict[str, list[tuple[Sequence[float], str]]] = {}
+        for one, vector in zip(batch, vectors.rows, strict=True):
+            if one.entry.outcome == ACCEPTED:
+                pairs.setdefault(one.entry.answer_corpus, []).append((vector, one.entry.answer_id))
+        for corpus, found in pairs.items():
+            self._usual.learn_later(corpus, found)
 
     async def _before(self, name: str, batch: Sequence[Pending]) -> dict[str, Entry]:
         try:

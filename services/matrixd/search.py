@@ -32,6 +32,7 @@ from services.matrixd.remembered import recollections
 from services.matrixd.retirement import Retirement
 from services.matrixd.texts import Texts
 from services.matrixd.together import together
+from services.matrixd.usual import Usual
 from services.matrixd.vocabularies import Vocabularies
 from services.runtime.errors import InvalidArgument, Violation
 from services.runtime.names import same_name
@@ -93,6 +94,8 @@ class Found:
     """What each arm said; None for a dense search."""
     asked: Constraints | None = None
     ratings: Mapping[Answer, Rated] = field(default_factory=dict)
+    stretch: bool | None = None
+    """Whether even the best hit lies farther away than answers usually do; None while that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Helpers:
     lexicons: Lexicons
     prefilter: Prefilter
     retirement: Retirement
+    usual: Usual
 
 
 class Searcher:
@@ -177,7 +181,8 @@ class Searcher:
         if query.judge is not None and query.judge.rate_top:
             ratings = {**ratings, **await self._rate_top(query, query.judge, ranking)}
         asked = guard.asked if guard is not None and query.explain else None
-        return Found(ranking, found.counts, embedded, found.arms, asked, ratings)
+        stretch = await self._stretch(found, ranking) if self._helpers.usual.known else None
+        return Found(ranking, found.counts, embedded, found.arms, asked, ratings, stretch)
 
     async def _retrieve(
         self,
@@ -332,6 +337,23 @@ class Searcher:
             gone = [one.recollection for answer, one in advice.injections.items() if answer not in fetched]
             if gone:
                 self._helpers.retirement.retire_later(playbook.name, [entry.playbook_id for entry in gone])
+
+    async def _stretch(self, found: _Retrieved, ranking: Ranking) -> bool | None:
+        """Whether the best hit is an unusual one. What the playbook put on top is not."""
+        if not ranking.hits:
+            return None
+        if ranking.hits[0].injected or ranking.hits[0].boosted:
+            return False
+        best: tuple[float, str] | None = None
+        if found.arms is None:
+            best = (found.cold[0].distance, found.cold[0].corpus)
+        else:
+            near = [(arms.dense_distance, answer[0]) for answer, arms in found.arms.items()]
+            best = min(((distance, corpus) for distance, corpus in near if distance is not None), default=None)
+        if best is None:
+            return None
+        limit = await self._helpers.usual.limit(best[1])
+        return best[0] > limit if limit is not None else None
 
     async def _judge(
         self, query: Query, terms: JudgeTerms, fetched: Mapping[Answer, bytes]

@@ -43,6 +43,7 @@ from services.matrixd.retirement import Retirement
 from services.matrixd.search import Helpers, Searcher
 from services.matrixd.texts import Texts
 from services.matrixd.tuning import Tunings
+from services.matrixd.usual import Usual
 from services.matrixd.vocabularies import Vocabularies
 from services.runtime.durable import make_directory
 from services.runtime.jobs.jobs import Jobs
@@ -97,14 +98,16 @@ class MatrixServicer(matrix_pb2_grpc.MatrixServiceServicer):
         self._retirement = Retirement(self._corpora, self._locks, _now)
         self._vocabularies = Vocabularies(self._corpora, self._threads)
         self._lexicons = Lexicons(data / "lexical", self._corpora, neighbours.datasets, records, self._threads, scratch)
+        self._usual = Usual(data / "usual", self._corpora, self._threads)
         helpers = Helpers(
             vocabularies=self._vocabularies,
             lexicons=self._lexicons,
             prefilter=Prefilter(neighbours.datasets, self._threads),
             retirement=self._retirement,
+            usual=self._usual,
         )
         self._searcher = Searcher(self._corpora, texts, limits, helpers, config.half_life_days)
-        self._recorder = Recorder(self._corpora, texts, _now, neighbours.datasets.version_of, self._locks)
+        self._recorder = Recorder(self._corpora, texts, _now, neighbours.datasets.version_of, self._locks, self._usual)
         self._tunings = Tunings(make_directory(data / "tuning") / "current.json")
         self._experiments = Experiments(
             data / "experiments",
@@ -152,6 +155,7 @@ class MatrixServicer(matrix_pb2_grpc.MatrixServiceServicer):
             await asyncio.wait([self._watching])
         await self._jobs.close()
         await self._retirement.close()
+        await self._usual.close()
         await self._vocabularies.close()
         await self._lexicons.close()
         self._threads.close()

@@ -13,7 +13,7 @@ from lakehouse.matrix.v1 import search_pb2
 from services.mesh import SECTIONS, Mesh
 from services.runtime.config import Settings
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
-from tests.contract.corpus_factory import Factory
+from tests.contract.corpus_factory import Factory, eventually
 from tests.contract.matrix_client import HASH, ids, where
 
 pytestmark = HASH
@@ -200,3 +200,24 @@ async def test_answers_are_rated_in_order_and_absent_ones_are_not(factory: Facto
     request.judge.expected.Clear()
     with pytest.raises(InvalidArgument):
         await factory.stub.RateAnswers(request)
+
+
+@pytest.mark.requirement("M9")
+async def test_a_search_says_when_even_its_best_hit_is_a_stretch(factory: Factory) -> None:
+    rows = [("id", "bio"), *((number, f"painter of wall {number} in the old town") for number in range(30))]
+    await factory.dataset(rows, "painters")
+    await factory.build(corpus="painters", dataset="painters", id_prefix="p-")
+    asked: dict[str, Any] = {"query_text": "a painter of wall 7 in town"}
+    assert not (await factory.search("painters", **asked)).HasField("stretch")
+    for number in range(25):
+        await factory.record(f"a painter of wall {number} in town", f"p-{number}", "painters")
+
+    async def known() -> bool:
+        return (await factory.search("painters", **asked)).HasField("stretch")
+
+    await eventually(known)
+    for retrieval in ("dense", "hybrid"):
+        assert not (await factory.search("painters", retrieval=retrieval, **asked)).stretch
+        far = await factory.search("painters", query_text="quantum chromodynamics lecture", retrieval=retrieval)
+        assert far.stretch
+    assert not (await factory.search("workers", query_text="anything")).HasField("stretch")

@@ -15,7 +15,7 @@ import pytest
 from services.runtime.errors import InvalidArgument
 from services.vectord.building import Parameters
 from services.vectord.config import VectorConfig
-from services.vectord.engine import Engine
+from services.vectord.engine import Engine, Stop, never
 from services.vectord.errors import (
     DimensionsDiffer,
     IndexExists,
@@ -45,9 +45,9 @@ def fill(index: Engine, numbers: range, metadata: bytes = b"") -> None:
     index.add([Item(id=f"{n:04d}", vector=np.array([n, 1], dtype=np.float32), metadata=metadata) for n in numbers])
 
 
-def compact(index: Engine) -> None:
+def compact(index: Engine, stop: Stop = never) -> None:
     assert isinstance(index, Index)
-    index.compact()
+    index.compact(stop=stop)
 
 
 def ids(index: Engine) -> list[str]:
@@ -142,7 +142,7 @@ def test_an_index_deleted_while_it_is_sealed_leaves_nothing(indexes: Indexes, tm
             indexes.create(described("gone", dimension=3))
         return False
 
-    index.compact(stop=delete_and_create_again)
+    compact(index, delete_and_create_again)
     assert list(tmp_path.rglob("*.lhv1")) == []
     assert indexes.get("gone").info().count == 0
 
