@@ -19,10 +19,10 @@ import orjson
 
 from bench.data import Floats, structured
 from services.vectord.config import VectorConfig
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.native import faiss, use_threads
-from services.vectord.snapshot import Query
+from services.vectord.segments.native import faiss, use_threads
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
 
 ROUNDS, QUERIES, K = 5, 500, 10
 _PIECE = 1 << 20

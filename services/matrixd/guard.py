@@ -4,8 +4,8 @@
     only the asked one names a value             the answer itself must have it
     only the recorded one names a value          the asked one must say the same in other words: most of
                                                  what these other words find must have the value. Where its
-                                                 other values imply this one (a city its state), most must
-                                                 not have another
+                                                 other values imply this one (a city its state), no word by
+                                                 itself may find another one nearly always
     the answer's metadata contradict the asked   it is neither boosted nor injected
 
 A rejection counts for questions that ask for at least as much as the recorded one.
@@ -26,7 +26,8 @@ from services.matrixd.playbook import REJECTED
 from services.matrixd.vocabularies import Reader
 from services.matrixd.vocabulary import holds, values_of
 
-_MOST = 0.6
+_MOST, _NEARLY_ALL = 0.6, 0.8
+_MOST_WORDS = 12
 _SAME_WORDS = Verdict("constraint", True, "the same words")
 _AGREES = Verdict("constraint", True, "asks for the same")
 _OTHER_WORDS = Verdict("constraint", True, "asks for the same in other words")
@@ -41,6 +42,12 @@ class Doubt(NamedTuple):
     words: str
     values: tuple[Asked, ...]
     implied: tuple[Asked, ...]
+
+    @property
+    def apart(self) -> list[str]:
+        """The words to be looked at one by one, because one that means something else would drown among them."""
+        words = list(dict.fromkeys(self.words.split()))
+        return words[:_MOST_WORDS] if self.implied and len(words) > 1 else []
 
 
 class Guard:
@@ -73,10 +80,11 @@ class Guard:
                 found.append(Doubt(recollection.playbook_id, recollection.answer_corpus, words, values, implied))
         return found
 
-    def learn(self, doubt: Doubt, metadata: Sequence[Struct]) -> None:
-        """Resolves a doubt by what was found for its words."""
-        shows = all(_mostly(value, metadata) for value in doubt.values)
-        if shows and not any(_mostly_other(value, metadata) for value in doubt.implied):
+    def learn(self, doubt: Doubt, together: Sequence[Struct], apart: Sequence[Sequence[Struct]] = ()) -> None:
+        """Resolves a doubt by what was found for its words together, and for each of `doubt.apart`."""
+        shows = all(_mostly(value, together) for value in doubt.values)
+        found = (together, *apart)
+        if shows and not any(_another(value, items) for value in doubt.implied for items in found):
             self._meant.add(doubt.playbook_id)
 
     def question(self, recollection: Recollection) -> Verdict:
@@ -144,13 +152,13 @@ def _mostly(value: Asked, items: Sequence[Struct]) -> bool:
     return sum(shown) > _MOST * len(shown)
 
 
-def _mostly_other(value: Asked, items: Sequence[Struct]) -> bool:
-    """Whether most items share another value of the same column."""
+def _another(value: Asked, items: Sequence[Struct]) -> bool:
+    """Whether nearly all items share another value of the same column."""
     shown: Counter[str] = Counter()
     cells = _cells(value, items)
     for one in cells:
         shown.update({norm for cell in one for norm in values_of(cell)})
-    return any(norm != value.value and count > _MOST * len(cells) for norm, count in shown.items())
+    return any(norm != value.value and count >= _NEARLY_ALL * len(cells) for norm, count in shown.items())
 
 
 def _cells(value: Asked, items: Sequence[Struct]) -> list[list[Value]]:

@@ -6,10 +6,10 @@ within 0.40; pairs that differ in the one thing that decides 0.03-0.73, eight in
 questions of the same form about something else 0.56 and more; unrelated ones 0.97 and more.
 
 So the limits keep out other subjects, and nothing else: no distance separates a paraphrase from the
-same sentence with another role, city or number, which is often nearer. That is the task of the role
-gate, the metadata filter and the judge. Where none of them is used and a wrong answer is dear, set a
-lower inject limit and accept that fewer paraphrases profit: at 0.20 three in ten, beside half of the
-pairs that should not.
+same sentence with another role, city or number, which is often nearer. That is the task of the
+constraint guard (`guard.py`), the role gate, the metadata filter and the judge. Where none of them is
+used and a wrong answer is dear, set a lower inject limit and accept that fewer paraphrases profit: at
+0.20 three in ten, beside half of the pairs that should not.
 """
 
 from __future__ import annotations

@@ -292,10 +292,11 @@ class Searcher:
         ]
         doubts = guard.doubts(near)[:_DOUBTS]
         if doubts:
-            asked = list(dict.fromkeys((doubt.corpus, doubt.words) for doubt in doubts))
+            asked = list(dict.fromkeys((one.corpus, words) for one in doubts for words in (one.words, *one.apart)))
             found = dict(zip(asked, await together([self._evidence(*one, model) for one in asked]), strict=True))
             for doubt in doubts:
-                guard.learn(doubt, found[doubt.corpus, doubt.words])
+                apart = [found[doubt.corpus, word] for word in doubt.apart]
+                guard.learn(doubt, found[doubt.corpus, doubt.words], apart)
         return guard
 
     async def _evidence(self, corpus: str, words: str, model: str) -> Sequence[Struct]:

@@ -11,14 +11,14 @@ from lakehouse.vector.v1 import encoded_pb2, filter_pb2, parameters_pb2, vector_
 
 from services.runtime.errors import InvalidArgument
 from services.runtime.floats import set_floats
-from services.vectord.building import Parameters
-from services.vectord.engine import Checked, Info
-from services.vectord.filters import AllOf, AnyOf, Bound, Exists, Filter, In, Not, Range, Scalar
-from services.vectord.items import Item
-from services.vectord.manifest import Description, Source
-from services.vectord.metric import METRICS, Metric
-from services.vectord.snapshot import Found, Query
-from services.vectord.storage import STORAGE_TYPES, StorageType
+from services.vectord.files.manifest import Description, Source
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.filters import AllOf, AnyOf, Bound, Exists, Filter, In, Not, Range, Scalar
+from services.vectord.segments.metric import METRICS, Metric
+from services.vectord.segments.snapshot import Found, Query
+from services.vectord.segments.storage import STORAGE_TYPES, StorageType
+from services.vectord.tree.engine import Checked, Info
+from services.vectord.tree.items import Item
 
 DEFAULT_K = 10
 

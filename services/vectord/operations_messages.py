@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 
 from lakehouse.vector.v1 import operation_pb2, parameters_pb2, trial_pb2
 
-from services.vectord.aliases import Alias
-from services.vectord.building import Parameters
-from services.vectord.metric import Floats
-from services.vectord.orders import Autotune, Rebuild
-from services.vectord.storage import STORAGE_TYPES
+from services.vectord.operations.orders import Autotune, Rebuild
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.metric import Floats
+from services.vectord.segments.storage import STORAGE_TYPES
+from services.vectord.tree.aliases import Alias
 from services.vectord.tuning.agent_journal import AgentState, Step
 from services.vectord.tuning.evals import EvalSet
 from services.vectord.tuning.trial import MINIMUM_RECALL, Promotion, Trial

@@ -20,13 +20,13 @@ from services.runtime.telemetry import current_call
 from services.runtime.threads import Threads
 from services.vectord import messages
 from services.vectord.config import VectorConfig
-from services.vectord.engine import Engine
 from services.vectord.errors import IndexBusy
-from services.vectord.indexes import Indexes
+from services.vectord.files.storing import ObjectVault
+from services.vectord.segments.snapshot import Query
 from services.vectord.servicer_operations import OperationsServicer
 from services.vectord.servicer_tuning import TuningServicer
-from services.vectord.snapshot import Query
-from services.vectord.storing import ObjectVault
+from services.vectord.tree.engine import Engine
+from services.vectord.tree.indexes import Indexes
 
 DECLARED_SIZE_KEY = "x-lakehouse-content-length"
 SIZE_KEY = "x-lakehouse-size"

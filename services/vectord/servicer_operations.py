@@ -15,10 +15,10 @@ from services.runtime.jobs.store import JobStore
 from services.runtime.paging import decode_token, encode_token, page_size
 from services.runtime.threads import Threads
 from services.vectord import operations_messages as messages
-from services.vectord.agent import Agent
 from services.vectord.config import VectorConfig
-from services.vectord.indexes import Indexes
-from services.vectord.operations import Operations
+from services.vectord.operations.agent import Agent
+from services.vectord.operations.jobs import Operations
+from services.vectord.tree.indexes import Indexes
 from services.vectord.tuning.agent_journal import AgentJournal
 from services.vectord.tuning.rules import Limits
 

@@ -10,10 +10,10 @@ from services.runtime.jobs.message import job_message
 from services.runtime.paging import decode_token, encode_token, page_size
 from services.runtime.threads import Threads
 from services.vectord import operations_messages as messages
-from services.vectord.agent import Agent
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.operations import Operations
+from services.vectord.operations.agent import Agent
+from services.vectord.operations.jobs import Operations
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
 from services.vectord.tuning import evals
 
 Context = Any  # grpc.aio.ServicerContext, or the local leg's

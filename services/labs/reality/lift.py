@@ -43,7 +43,8 @@ async def run(world: World, *, k: int, folder: Path, keep_playbooks: bool, say: 
     step("sanity", "three rows in, COUNT(*) out")
     await sanity(world.client, folder)
     step("passes", f"asking {len(world.queries)} questions cold, recording, asking again")
-    rounds = await Passes(world, k).run()
+    passes = Passes(world, k)
+    rounds = await passes.run()
     step("adversarial", "asking questions that look alike")
     suite = await lift_guard.run(world, rounds)
     step("roles", "asking for other roles at the same place")
@@ -51,6 +52,7 @@ async def run(world: World, *, k: int, folder: Path, keep_playbooks: bool, say: 
     step("arms", "comparing dense, lexical and hybrid retrieval")
     arms = await lift_arms.compare(world, world.seed)
     narrowed = await lift_arms.narrowed(world, world.seed)
+    rounds = await passes.stretches(rounds)
     step("", "")
     if not keep_playbooks:
         for purpose in (lift_passes.PURPOSE, lift_guard.PURPOSE, *(f"roles_{style.style}" for style in styles)):

@@ -113,17 +113,16 @@ def _paraphrases(world: World, recorded: Sequence[Round]) -> dict[str, Shares]:
 
 
 def _honesty(rounds: Sequence[Round]) -> dict[str, Any]:
-    """Out-of-domain questions: the highest rating, and how many were called a stretch, before and after."""
+    """Out-of-domain questions: the highest rating, and how many answers were called a stretch."""
     strange = [one for one in rounds if one.query.out_of_domain]
+    home = [one for one in rounds if not one.query.out_of_domain]
     seen = [sight for one in strange for sight in (one.cold, one.warm) if sight is not None]
-    home = [one.cold.stretch for one in rounds if not one.query.out_of_domain and one.cold.stretch is not None]
     return {
         "questions": len(strange),
         "highest_rating": max((sight.top_rating or 0 for sight in seen), default=0),
-        "flagged": sum(one.cold.stretch is True for one in strange),
-        "flagged_after": sum(one.warm is not None and one.warm.stretch is True for one in strange),
-        "told_stretches": any(sight.stretch is not None for sight in seen),
-        "in_domain_flagged": sum(home),
+        "told_stretches": any(one.stretch is not None for one in rounds),
+        "flagged": sum(one.stretch is True for one in strange),
+        "in_domain_flagged": sum(one.stretch is True for one in home),
         "in_domain": len(home),
         "moved_by_playbook": sum(one.warm.boosted + one.warm.injected for one in strange if one.warm),
     }

@@ -28,7 +28,6 @@ class Seen:
     top_rating: int | None
     boosted: int = 0
     injected: int = 0
-    stretch: bool | None = None
     strangers: int = 0
     """Hits moved by an entry that was recorded for another role."""
 
@@ -49,6 +48,8 @@ class Round:
     cold_paraphrases: tuple[Seen, ...] = ()
     warm_paraphrases: tuple[Seen, ...] = ()
     playbook_id: str = ""
+    stretch: bool | None = None
+    """Whether the mesh calls the first answer far-fetched, at the end; None when it does not say."""
 
     @property
     def recorded(self) -> bool:
@@ -93,6 +94,14 @@ class Passes:
             return await self._warm(one, roles)
 
         return tuple(await each(warm, rounds))
+
+    async def stretches(self, rounds: Sequence[Round]) -> tuple[Round, ...]:
+        """Asks once more whether answers are far-fetched: the mesh learns what is usual on the way, in its own time."""
+
+        async def again(one: Round) -> Round:
+            return replace(one, stretch=(await self._ask(one.query, one.query.text, warm=False)).stretch)
+
+        return tuple(await each(again, rounds))
 
     async def _cold(self, query: Query) -> Round:
         answer = await self._ask(query, query.text, warm=False)
@@ -157,7 +166,6 @@ class Passes:
             top_rating=rated[0],
             boosted=answer.boosted,
             injected=answer.injected,
-            stretch=answer.stretch,
             strangers=sum(hit.moved and roles.get(hit.playbook_id, query.role) != query.role for hit in answer.hits),
         )
 

@@ -202,6 +202,7 @@ def _round(one: Round) -> dict[str, Any]:
         "ratings": list(one.ratings),
         "recorded": one.best if one.recorded else None,
         "discovery": one.discovery,
+        "stretch": one.stretch,
         "before": _seen(one.cold),
         "after": None if one.warm is None else _seen(one.warm),
         "paraphrases": [
@@ -222,7 +223,6 @@ def _seen(seen: Seen) -> dict[str, Any]:
         "top_rating": seen.top_rating,
         "boosted": seen.boosted,
         "injected": seen.injected,
-        "stretch": seen.stretch,
     }
 
 

@@ -84,11 +84,16 @@ def _honesty(outcome: Outcome, counts: Counts) -> Section | None:
     )
     if told["told_stretches"]:
         text += (
-            f"{told['flagged']} were flagged as a stretch (after recording {told['flagged_after']}), and "
-            f"{told['in_domain_flagged']} of {told['in_domain']} questions that the data can answer."
+            f"{told['flagged']} of them were flagged as a stretch, and {told['in_domain_flagged']} of "
+            f"{told['in_domain']} questions that the data can answer."
         )
     rows = [
-        (one.query.text, str(one.cold.top_rating or "-"), _distance(one.cold), _flag(one.cold.stretch))
+        (
+            one.query.text,
+            str(one.cold.top_rating or "-"),
+            _distance(one.cold),
+            _flag(one.stretch),
+        )
         for one in outcome.rounds
         if one.query.out_of_domain
     ]

@@ -7,11 +7,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from services.vectord import filters
-from services.vectord.fields import Fields
-from services.vectord.filters import Filter
 from services.vectord.lance.addresses import Offsets
 from services.vectord.lance.view import Piece, View
+from services.vectord.segments import filters
+from services.vectord.segments.fields import Fields
+from services.vectord.segments.filters import Filter
 
 _READ_ROWS = 8192
 _ENTRY_BYTES = 40

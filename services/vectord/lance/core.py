@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from services.vectord.config import VectorConfig
-from services.vectord.core import Core
-from services.vectord.directory import Directory
+from services.vectord.files.directory import Directory
+from services.vectord.files.manifest import DamagedManifest, Description, Manifest
 from services.vectord.lance.columns import Columns
 from services.vectord.lance.state import TableState
 from services.vectord.lance.table import Table
 from services.vectord.lance.view import Approximation, View
-from services.vectord.manifest import DamagedManifest, Description, Manifest
+from services.vectord.tree.core import Core
 
 EXTRA = "lance"
 """The key in the manifest under which the version of the table stands that counts."""

@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.vectord import plan
 from services.vectord.config import VectorConfig
-from services.vectord.engine import Checked, Chore, Info, Stop, never
 from services.vectord.errors import BackendHasNoExport, IndexNotFound
-from services.vectord.exporting import Export
-from services.vectord.filters import Filter
-from services.vectord.index import Index
+from services.vectord.files.exporting import Export
+from services.vectord.files.manifest import Description
 from services.vectord.lance.core import TableCore
 from services.vectord.lance.readers import Readers
 from services.vectord.lance.upkeep import TableUpkeep
-from services.vectord.manifest import Description
-from services.vectord.metric import Floats
-from services.vectord.snapshot import Found, Query
-from services.vectord.state import Applied
+from services.vectord.segments.filters import Filter
+from services.vectord.segments.metric import Floats
+from services.vectord.segments.snapshot import Found, Query
+from services.vectord.tree import plan
+from services.vectord.tree.engine import Checked, Chore, Info, Stop, never
+from services.vectord.tree.index import Index
+from services.vectord.tree.state import Applied
 
 
 class LanceIndex(Index):

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from services.vectord.building import Stopped
-from services.vectord.engine import Stop
 from services.vectord.lance.ranking import Ranking
 from services.vectord.lance.snapshot import CANDIDATES
 from services.vectord.lance.view import Approximation, Selection, View
-from services.vectord.metric import Floats
+from services.vectord.segments.building import Stopped
+from services.vectord.segments.metric import Floats
+from services.vectord.tree.engine import Stop
 
 RECALL = 0.98
 """The share of the ten nearest that must be found; with less, every row is compared."""

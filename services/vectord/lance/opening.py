@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from services.vectord.config import VectorConfig
-from services.vectord.index import Index
+from services.vectord.files.manifest import Description
+from services.vectord.files.vault import Vault
 from services.vectord.lance import library
-from services.vectord.manifest import Description
-from services.vectord.vault import Vault
+from services.vectord.tree.index import Index
 
 
 def create(

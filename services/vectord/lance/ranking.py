@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.vectord.lance.view import Rows
-from services.vectord.metric import Floats, Metric, distances, scan, tie_limit
+from services.vectord.segments.metric import Floats, Metric, distances, scan, tie_limit
 
 _WIDER = 4
 

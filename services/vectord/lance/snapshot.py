@@ -11,16 +11,16 @@ from functools import cached_property
 
 import numpy as np
 
-from services.vectord import filters
-from services.vectord.fields import Fields
-from services.vectord.filters import Filter
 from services.vectord.lance.addresses import Addresses, Offsets, split
 from services.vectord.lance.columns import Columns
 from services.vectord.lance.ranking import Entry, Ranking
 from services.vectord.lance.view import Rows as Stored
 from services.vectord.lance.view import Selection, View
-from services.vectord.metric import Floats, Mask, Metric, Rows
-from services.vectord.snapshot import Found, Part, Query, Snapshot
+from services.vectord.segments import filters
+from services.vectord.segments.fields import Fields
+from services.vectord.segments.filters import Filter
+from services.vectord.segments.metric import Floats, Mask, Metric, Rows
+from services.vectord.segments.snapshot import Found, Part, Query, Snapshot
 
 CANDIDATES = 10
 """Rows, for each one asked for, that the index proposes and whose exact distances decide."""

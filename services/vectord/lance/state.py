@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.vectord.items import Batch
-from services.vectord.journal import Delete
+from services.vectord.files.manifest import Description
 from services.vectord.lance.addresses import Addresses
 from services.vectord.lance.columns import Columns
 from services.vectord.lance.snapshot import TableSnapshot
 from services.vectord.lance.view import View
-from services.vectord.manifest import Description
-from services.vectord.metric import Rows
-from services.vectord.state import Slot, State
+from services.vectord.segments.metric import Rows
+from services.vectord.tree.items import Batch
+from services.vectord.tree.journal import Delete
+from services.vectord.tree.state import Slot, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

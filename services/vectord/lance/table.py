@@ -21,16 +21,16 @@ from typing import Any
 import pyarrow as pa
 
 from services.runtime.durable import sync_directory
-from services.vectord.building import Stopped
-from services.vectord.items import Norms
+from services.vectord.files.manifest import DamagedManifest, Description
 from services.vectord.lance import addresses
 from services.vectord.lance.addresses import Addresses
 from services.vectord.lance.library import library, session
 from services.vectord.lance.lock import TableLock
 from services.vectord.lance.view import Approximation, View, lance_metric
-from services.vectord.manifest import DamagedManifest, Description
-from services.vectord.metric import Floats
-from services.vectord.storage import is_half
+from services.vectord.segments.building import Stopped
+from services.vectord.segments.metric import Floats
+from services.vectord.segments.storage import is_half
+from services.vectord.tree.items import Norms
 
 log = logging.getLogger(__name__)
 

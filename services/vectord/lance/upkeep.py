@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from services.vectord import plan
-from services.vectord.building import Stopped
-from services.vectord.engine import Chore, Stop, never
 from services.vectord.lance import measuring
 from services.vectord.lance.core import TableCore, keep
 from services.vectord.lance.state import Cut
 from services.vectord.lance.table import is_scattered, unindexed
 from services.vectord.lance.view import View
+from services.vectord.segments.building import Stopped
+from services.vectord.tree import plan
+from services.vectord.tree.engine import Chore, Stop, never
 
 _HOT_FACTOR = 8  # a fragment costs more than a segment in memory, so more is sealed at once
 _LOG_BYTES = 16 << 20

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from services.vectord.items import Norms
 from services.vectord.lance import addresses
 from services.vectord.lance.addresses import Addresses, Offsets
-from services.vectord.metric import Floats, Metric
+from services.vectord.segments.metric import Floats, Metric
+from services.vectord.tree.items import Norms
 
 ADDRESS = "_rowaddr"
 _IDS_AT_ONCE = 1000

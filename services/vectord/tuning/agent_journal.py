@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from services.runtime.durable import Log
-from services.vectord.building import Parameters
+from services.vectord.segments.building import Parameters
 from services.vectord.tuning.rules import Action, Begun, Known, Try
 
 STEPS = 100

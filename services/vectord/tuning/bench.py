@@ -10,19 +10,19 @@ from types import TracebackType
 
 import numpy as np
 
-from services.vectord import items
-from services.vectord.building import Parameters
-from services.vectord.compaction import write_segment
-from services.vectord.manifest import Description
-from services.vectord.metric import Rows
-from services.vectord.sealed import SealedSegment
-from services.vectord.segment import Segment
-from services.vectord.snapshot import Part, Snapshot
-from services.vectord.state import Slot
+from services.vectord.files.manifest import Description
+from services.vectord.operations.watch import Watch
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.metric import Rows
+from services.vectord.segments.sealed import SealedSegment
+from services.vectord.segments.segment import Segment
+from services.vectord.segments.snapshot import Part, Snapshot
+from services.vectord.tree import items
+from services.vectord.tree.compaction import write_segment
+from services.vectord.tree.state import Slot
 from services.vectord.tuning.evals import EvalSet
 from services.vectord.tuning.measure import measure
 from services.vectord.tuning.trial import Starter, Trial
-from services.vectord.watch import Watch
 
 
 class Workbench:

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import orjson
 
-from services.vectord import items
 from services.vectord.errors import IndexEmpty
-from services.vectord.manifest import Description
-from services.vectord.metric import Floats, Rows
-from services.vectord.snapshot import Part, Snapshot
+from services.vectord.files.manifest import Description
+from services.vectord.segments.metric import Floats, Rows
+from services.vectord.segments.snapshot import Part, Snapshot
+from services.vectord.tree import items
 
 GENERATED = "generated"
 """The name of the eval set that is made when none is named."""

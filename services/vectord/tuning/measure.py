@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.vectord.building import Stopped
-from services.vectord.metric import Floats, tie_limit
-from services.vectord.native import use_threads
-from services.vectord.snapshot import Query, Snapshot
+from services.vectord.segments.building import Stopped
+from services.vectord.segments.metric import Floats, tie_limit
+from services.vectord.segments.native import use_threads
+from services.vectord.segments.snapshot import Query, Snapshot
 
 _WARM_UP = 20
 _LEAST_TIMES = 300

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.vectord.building import Parameters
-from services.vectord.sealed import GRAPH_ROWS
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.sealed import GRAPH_ROWS
 from services.vectord.tuning.evals import GROWTH
 from services.vectord.tuning.trial import MINIMUM_RECALL, Trial, winner
 

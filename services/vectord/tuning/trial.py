@@ -9,8 +9,8 @@ from typing import Any, Literal
 import orjson
 
 from services.runtime.errors import InvalidArgument, Violation
-from services.vectord.building import Parameters
 from services.vectord.errors import RecallTooLow
+from services.vectord.segments.building import Parameters
 
 MINIMUM_RECALL = 0.9
 """The share of right neighbours below which no parameters win, unless somebody says otherwise."""

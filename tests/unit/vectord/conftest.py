@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.vectord.config import VectorConfig
-from services.vectord.index import Index
-from services.vectord.manifest import Description
-from services.vectord.metric import Metric
-from services.vectord.storage import StorageType
+from services.vectord.files.manifest import Description
+from services.vectord.segments.metric import Metric
+from services.vectord.segments.storage import StorageType
+from services.vectord.tree.index import Index
 
 
 class Opener:

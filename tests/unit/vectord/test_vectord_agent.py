@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.vectord.building import Parameters
+from services.vectord.segments.building import Parameters
 from services.vectord.tuning import rules
 from services.vectord.tuning.agent_journal import AgentJournal, Done, Promoted
 from services.vectord.tuning.rules import Begun, Known, Limits, Skip, Try

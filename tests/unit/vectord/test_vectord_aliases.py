@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.names import same_name
-from services.vectord.aliases import HISTORY, Alias, Aliases
 from services.vectord.errors import AliasNotFound, NothingToRollBack
+from services.vectord.tree.aliases import HISTORY, Alias, Aliases
 
 NAMES = st.sampled_from(["live", "LIVE", "test", "Straße", "STRASSE"])
 TARGETS = st.sampled_from(["a", "A", "b", "c"])

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.vectord import manifest
 from services.vectord.config import VectorConfig
 from services.vectord.errors import IndexStopped, LogUnwritable
-from services.vectord.hot import HotSegment
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import DamagedManifest
-from services.vectord.snapshot import Query
+from services.vectord.files import manifest
+from services.vectord.files.manifest import DamagedManifest
+from services.vectord.segments.hot import HotSegment
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
 
 from .conftest import Opener
 
@@ -32,9 +32,9 @@ import random, sys
 from pathlib import Path
 import numpy as np
 from services.vectord.config import VectorConfig
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import Description
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
+from services.vectord.files.manifest import Description
 
 data, seed = Path(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(seed)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.errors import InvalidArgument
-from services.vectord import fields, filters
 from services.vectord.errors import FilterTooDeep
-from services.vectord.fields import Fields
-from services.vectord.filters import AllOf, AnyOf, Exists, Filter, In, Not, Range
+from services.vectord.segments import fields, filters
+from services.vectord.segments.fields import Fields
+from services.vectord.segments.filters import AllOf, AnyOf, Exists, Filter, In, Not, Range
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.sampled_from([-1.5, 0.0, 1.0, 2.0]), st.sampled_from(["", "a", "b", "1"])

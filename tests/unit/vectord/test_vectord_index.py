@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.vectord import plan
 from services.vectord.config import VectorConfig
 from services.vectord.errors import AnswerTooLarge, FilterTooDeep, IndexNotFound, NotFinite, WrongDimension, ZeroNorm
-from services.vectord.filters import Exists, Filter, Not
-from services.vectord.index import Index
-from services.vectord.items import Item
-from services.vectord.manifest import Description, Source
-from services.vectord.metric import METRICS, Floats, Metric
-from services.vectord.sealed import GRAPH_ROWS
-from services.vectord.snapshot import Found, Query
+from services.vectord.files.manifest import Description, Source
+from services.vectord.segments.filters import Exists, Filter, Not
+from services.vectord.segments.metric import METRICS, Floats, Metric
+from services.vectord.segments.sealed import GRAPH_ROWS
+from services.vectord.segments.snapshot import Found, Query
+from services.vectord.tree import plan
+from services.vectord.tree.index import Index
+from services.vectord.tree.items import Item
 
 from .conftest import Opener
 

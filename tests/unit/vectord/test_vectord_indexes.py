@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 from services.runtime.errors import InvalidArgument
-from services.vectord.building import Parameters
 from services.vectord.config import VectorConfig
-from services.vectord.engine import Engine, Stop, never
 from services.vectord.errors import (
     DimensionsDiffer,
     IndexExists,
     IndexNotFound,
     SelfMerge,
 )
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.metric import Metric
-from services.vectord.snapshot import Query
+from services.vectord.files.manifest import Description
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.metric import Metric
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.engine import Engine, Stop, never
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from services.runtime.errors import InvalidArgument
 from services.vectord.errors import EmptyId, IdTooLong, NotFinite, WrongDimension, ZeroNorm
-from services.vectord.items import Item, check, normalise
-from services.vectord.metric import LONGEST, Metric, distances
+from services.vectord.segments.metric import LONGEST, Metric, distances
+from services.vectord.tree.items import Item, check, normalise
 
 
 def item(item_id: str, *components: float, metadata: bytes | None = None) -> Item:

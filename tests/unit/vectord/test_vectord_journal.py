@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.vectord import journal
-from services.vectord.items import Batch
-from services.vectord.journal import Delete, Operation
+from services.vectord.tree import journal
+from services.vectord.tree.items import Batch
+from services.vectord.tree.journal import Delete, Operation
 
 TEXTS = st.lists(st.text(max_size=8), max_size=4, unique=True)
 

@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.vectord import plan
 from services.vectord.config import VectorConfig
-from services.vectord.filters import AllOf, Filter, In, Not, Range
-from services.vectord.index import Index
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.metric import METRICS, Metric
-from services.vectord.snapshot import Query
-from services.vectord.storage import STORAGE_TYPES, StorageType
+from services.vectord.files.manifest import Description
+from services.vectord.segments.filters import AllOf, Filter, In, Not, Range
+from services.vectord.segments.metric import METRICS, Metric
+from services.vectord.segments.snapshot import Query
+from services.vectord.segments.storage import STORAGE_TYPES, StorageType
+from services.vectord.tree import plan
+from services.vectord.tree.index import Index
+from services.vectord.tree.items import Item
 
 DIMENSION = 3
 IDS = st.sampled_from([f"id-{number}" for number in range(24)])

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.vectord import plan
-from services.vectord.fields import Fields
-from services.vectord.hot import HotSegment
-from services.vectord.items import Batch
-from services.vectord.metric import Metric
-from services.vectord.state import Slot
+from services.vectord.segments.fields import Fields
+from services.vectord.segments.hot import HotSegment
+from services.vectord.segments.metric import Metric
+from services.vectord.tree import plan
+from services.vectord.tree.items import Batch
+from services.vectord.tree.state import Slot
 
 
 class Sized:

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from services.vectord import sealed
 from services.vectord.config import VectorConfig
-from services.vectord.filters import Filter, Range
-from services.vectord.index import Index
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.metric import Floats
-from services.vectord.snapshot import Query
-from services.vectord.storage import STORAGE_TYPES
+from services.vectord.files.manifest import Description
+from services.vectord.segments import sealed
+from services.vectord.segments.filters import Filter, Range
+from services.vectord.segments.metric import Floats
+from services.vectord.segments.snapshot import Query
+from services.vectord.segments.storage import STORAGE_TYPES
+from services.vectord.tree.index import Index
+from services.vectord.tree.items import Item
 
 COUNT, DIMENSION, QUESTIONS = 10_000, 24, 80
 RECALL = 0.99

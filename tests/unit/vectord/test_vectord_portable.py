@@ -15,16 +15,16 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from services.runtime.errors import ServiceError
-from services.vectord import envelope, importing, portable
 from services.vectord.config import VectorConfig
 from services.vectord.errors import DamagedSegment, ImportTooLarge, NewerVersion, NotFinite, NotLhv1, ZeroNorm
-from services.vectord.importing import Spool
-from services.vectord.index import Index
-from services.vectord.items import Item
-from services.vectord.metric import METRICS, Metric
-from services.vectord.native import faiss
-from services.vectord.snapshot import Query
-from services.vectord.storage import STORAGE_TYPES, StorageType
+from services.vectord.files import envelope, importing, portable
+from services.vectord.files.importing import Spool
+from services.vectord.segments.metric import METRICS, Metric
+from services.vectord.segments.native import faiss
+from services.vectord.segments.snapshot import Query
+from services.vectord.segments.storage import STORAGE_TYPES, StorageType
+from services.vectord.tree.index import Index
+from services.vectord.tree.items import Item
 from tests.unit.vectord.conftest import Opener
 
 

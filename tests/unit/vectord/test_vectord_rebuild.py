@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.vectord.building import Parameters, Stopped
 from services.vectord.config import VectorConfig
 from services.vectord.errors import IndexExists, IndexHasAlias, IndexNotFound, NotFinite
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.rebuild import rebuild_into
-from services.vectord.snapshot import Query
-from services.vectord.storage import StorageType
+from services.vectord.files.manifest import Description
+from services.vectord.operations.rebuild import rebuild_into
+from services.vectord.operations.watch import Watch
+from services.vectord.segments.building import Parameters, Stopped
+from services.vectord.segments.snapshot import Query
+from services.vectord.segments.storage import StorageType
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
 from services.vectord.tuning.trial import Promotion, Tuned
-from services.vectord.watch import Watch
 
 from .conftest import Opener
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.vectord import recall
-from services.vectord.building import Parameters
-from services.vectord.index import Index
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.metric import METRICS, Floats, Metric
-from services.vectord.sealed import GRAPH_ROWS
-from services.vectord.snapshot import Query, Snapshot
-from services.vectord.storage import STORAGE_TYPES, StorageType
+from services.vectord.files.manifest import Description
+from services.vectord.segments import recall
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.metric import METRICS, Floats, Metric
+from services.vectord.segments.sealed import GRAPH_ROWS
+from services.vectord.segments.snapshot import Query, Snapshot
+from services.vectord.segments.storage import STORAGE_TYPES, StorageType
+from services.vectord.tree.index import Index
+from services.vectord.tree.items import Item
 
 from .conftest import Opener
 

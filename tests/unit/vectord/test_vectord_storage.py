@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.vectord import plan
 from services.vectord.config import VectorConfig
-from services.vectord.engine import Engine
 from services.vectord.errors import NotFinite
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import Description
-from services.vectord.metric import METRICS, Floats, Metric
-from services.vectord.sealed import GRAPH_ROWS
-from services.vectord.snapshot import Found, Query
-from services.vectord.storage import LARGEST_HALF, STORAGE_TYPES, StorageType
+from services.vectord.files.manifest import Description
+from services.vectord.segments.metric import METRICS, Floats, Metric
+from services.vectord.segments.sealed import GRAPH_ROWS
+from services.vectord.segments.snapshot import Found, Query
+from services.vectord.segments.storage import LARGEST_HALF, STORAGE_TYPES, StorageType
+from services.vectord.tree import plan
+from services.vectord.tree.engine import Engine
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
 
 from .conftest import Opener
 

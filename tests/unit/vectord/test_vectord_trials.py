@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from services.runtime.errors import InvalidArgument
-from services.vectord.building import Parameters
 from services.vectord.errors import EvalSetExists, EvalSetNotFound, IndexEmpty, RecallTooLow, TrialNotFound
-from services.vectord.items import Item
-from services.vectord.snapshot import Query
+from services.vectord.segments.building import Parameters
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.items import Item
 from services.vectord.tuning import evals, trial
 from services.vectord.tuning.evals import EvalSet
 from services.vectord.tuning.measure import measure

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from services.vectord.config import VectorConfig
+from services.vectord.files.manifest import Description
 from services.vectord.lance.index import LanceIndex
-from services.vectord.manifest import Description
-from services.vectord.metric import Metric
+from services.vectord.segments.metric import Metric
 
 Make = Callable[..., LanceIndex]
 

@@ -14,14 +14,14 @@ from google.protobuf.struct_pb2 import Struct
 
 from services.vectord.config import VectorConfig
 from services.vectord.errors import BackendHasNoExport, IndexLocked, IndexNotFound
-from services.vectord.filters import In
-from services.vectord.items import Item
+from services.vectord.files.manifest import DamagedManifest
 from services.vectord.lance import measuring
 from services.vectord.lance.index import LanceIndex
-from services.vectord.manifest import DamagedManifest
-from services.vectord.metric import METRICS, Floats, Metric
-from services.vectord.recall import check
-from services.vectord.snapshot import Query
+from services.vectord.segments.filters import In
+from services.vectord.segments.metric import METRICS, Floats, Metric
+from services.vectord.segments.recall import check
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.items import Item
 from tests.unit.vectord_lance.conftest import Make
 
 DIMENSION = 32
@@ -162,7 +162,7 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
     program = (
         "import sys\n"
         "sys.modules['lance'] = None\n"
-        "from services.vectord.backends import BACKENDS\n"
+        "from services.vectord.tree.backends import BACKENDS\n"
         "from services.vectord.errors import BackendNotInstalled\n"
         "try: BACKENDS['lance'].check()\n"
         "except BackendNotInstalled as error: print(error.metadata['install'])\n"

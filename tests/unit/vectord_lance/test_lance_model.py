@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule
 
 from services.vectord.config import VectorConfig
-from services.vectord.index import Index
+from services.vectord.files.manifest import Description
 from services.vectord.lance.index import LanceIndex
-from services.vectord.manifest import Description
+from services.vectord.tree.index import Index
 from tests.unit.vectord.test_vectord_model import Model
 
 

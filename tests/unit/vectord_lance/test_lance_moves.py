@@ -13,17 +13,17 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from services.runtime.names import check_name
-from services.vectord.building import Parameters, Stopped
 from services.vectord.config import VectorConfig
 from services.vectord.errors import IndexNotFound
-from services.vectord.index import Index
-from services.vectord.indexes import Indexes
-from services.vectord.items import Item
-from services.vectord.manifest import Description, Source
-from services.vectord.migrating import migrate
-from services.vectord.snapshot import Query
+from services.vectord.files.manifest import Description, Source
+from services.vectord.operations.migrating import migrate
+from services.vectord.operations.watch import Watch
+from services.vectord.segments.building import Parameters, Stopped
+from services.vectord.segments.snapshot import Query
+from services.vectord.tree.index import Index
+from services.vectord.tree.indexes import Indexes
+from services.vectord.tree.items import Item
 from services.vectord.tuning import evals
-from services.vectord.watch import Watch
 
 Open = Callable[[Path], Indexes]
 DIMENSION = 8

@@ -1,0 +1,1 @@
+"""What of an index is on disk and in storage."""

@@ -1,0 +1,1 @@
+"""Rows in memory and in mapped files, and the searches on them."""
