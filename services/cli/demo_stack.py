@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -40,17 +40,10 @@ def directory(given: Path | None, *, keep: bool) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def own_mesh(
-    data: Path, port_base: int, *, keep: bool, settings: Mapping[str, str] | None = None
-) -> AsyncIterator[str]:
-    """Starts a mesh and yields its gateway's URL; stops it afterwards, unless it is kept and all went well.
-
-    `settings` are variables of its environment beside those of this process.
-    """
+async def own_mesh(data: Path, port_base: int, *, keep: bool) -> AsyncIterator[str]:
+    """Starts a mesh and yields its gateway's URL; stops it afterwards, unless it is kept and all went well."""
     arguments = ["--data", str(data), "--port-base", str(port_base)]
-    starting = asyncio.create_task(
-        asyncio.to_thread(detached.start, data, arguments, {**os.environ, **(settings or {})})
-    )
+    starting = asyncio.create_task(asyncio.to_thread(detached.start, data, arguments, dict(os.environ)))
     kept = False
     try:
         # Shielded: an interrupted start must come to its end before it can be undone.

@@ -68,7 +68,16 @@ async def load(
     with reality.running(session) as say:
         async with reality.client(session, own=bool(given), port_base=port_base, say=say) as (calls, place):
             world = await reality.world_of(
-                calls, place, corpora=given, queries=queries, labels=None, judge="none", seed=seed, quick=quick, say=say
+                calls,
+                place,
+                corpora=given,
+                queries=queries,
+                labels=None,
+                judge="none",
+                exact=False,
+                seed=seed,
+                quick=quick,
+                say=say,
             )
             measured = await test.run(
                 calls.base_url,

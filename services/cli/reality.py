@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from services.labs.world import Say, World
 
 SEED = 7
-_EXACT = {"LAKEHOUSE_VECTOR_HOT_BYTES": str(32 << 20)}
 _FIELDS = "docs/learning.md lists the fields of a file of questions"
 _HINTS = {
     "WRONG_SHAPE": _FIELDS,
@@ -108,12 +107,11 @@ def check_options(corpora: Sequence[str], queries: Path | None, labels: Path | N
 
 @asynccontextmanager
 async def client(
-    session: Session, *, own: bool, port_base: int | None, say: Say, exact: bool = False
+    session: Session, *, own: bool, port_base: int | None, say: Say
 ) -> AsyncIterator[tuple[MatrixClient, Path]]:
     """A client of the mesh at --address when the data are the user's own, else of a new mesh that is stopped again.
 
-    With it comes a directory for scratch files. An `exact` new mesh scans instead of walking graphs, which come out a
-    little different every time: only so the same seed gives the same report.
+    With it comes a directory for scratch files.
     """
     from services.cli.demo_stack import choose_port_base, directory, own_mesh
     from services.labs.matrix import MatrixClient
@@ -127,7 +125,7 @@ async def client(
             say("starting a mesh of its own")
             place = stack.enter_context(directory(None, keep=False))
             base = port_base if port_base is not None else choose_port_base()
-            url = await stack.enter_async_context(own_mesh(place, base, keep=False, settings=_EXACT if exact else None))
+            url = await stack.enter_async_context(own_mesh(place, base, keep=False))
         token = session.token()
         yield await stack.enter_async_context(MatrixClient(url, token=token, timeout=timeout)), place
 
@@ -143,15 +141,16 @@ async def world_of(
     seed: int,
     quick: bool,
     say: Say,
+    exact: bool = True,
 ) -> World:
-    """The sample world, or the user's own. Raises ServiceError and UnfitData."""
+    """The sample world, as it is when not `exact`, or the user's own. Raises ServiceError and UnfitData."""
     from services.labs.sample import FULL, QUICK, Sample
     from services.labs.world import own_world, sample_world
 
     if queries is not None:
         return await own_world(calls, corpora, queries, labels, judge, seed)
     say("drawing workers")
-    return await sample_world(calls, Sample.draw(QUICK if quick else FULL, seed), place / "sample", say)
+    return await sample_world(calls, Sample.draw(QUICK if quick else FULL, seed), place / "sample", say, exact=exact)
 
 
 @contextmanager

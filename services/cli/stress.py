@@ -54,7 +54,7 @@ async def stress(
     given = reality.names(corpora)
     reality.check_options(given, queries, labels, judge)
     with reality.running(session) as say:
-        async with reality.client(session, own=bool(given), port_base=port_base, say=say, exact=True) as (calls, place):
+        async with reality.client(session, own=bool(given), port_base=port_base, say=say) as (calls, place):
             world = await reality.world_of(
                 calls,
                 place,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from services.labs.rest import Hit, Json, RestClient
+from services.labs.rest import ENDED, Hit, Json, RestClient, job_error
 from services.runtime.errors import NotFound
 
 S = TypeVar("S")
@@ -107,6 +107,16 @@ class MatrixClient(RestClient):
         """Describes an index (`GET /v1/vectors/index/{name}`)."""
         found: Json = (await self._call("GET", f"/v1/vectors/index/{quote(name, safe='')}"))["index"]
         return found
+
+    async def rebuild(self, name: str, parameters: Json) -> None:
+        """Builds an index's graph anew and waits for it (`POST /v1/vectors/index/{name}/rebuild`)."""
+        body = {"parameters": parameters}
+        job: Json = (await self._call("POST", f"/v1/vectors/index/{quote(name, safe='')}/rebuild", json=body))["job"]
+        while job["state"] not in ENDED:
+            await asyncio.sleep(0.1)
+            job = (await self._call("GET", f"/v1/vectors/jobs/{quote(job['id'], safe='')}"))["job"]
+        if job["state"] != "succeeded":
+            raise job_error(job)
 
     async def drop_index(self, name: str) -> None:
         """Removes an index, or a playbook, if there is one (`DELETE /v1/vectors/index/{name}`)."""

@@ -26,7 +26,8 @@ Progress = Callable[[int, int], None]
 """Told what is done and how much there is, in bytes or in units of a job."""
 
 _PIECE = 1 << 18
-_ENDED = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
+ENDED = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
+"""States of a job that has come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +100,12 @@ class RestClient:
         Rows that could not be embedded are no error as long as there are others; `failed` counts them.
         """
         job: Json = (await self._call("POST", "/v1/matrix/corpora/build", json=request))["job"]
-        while job["state"] not in _ENDED:
+        while job["state"] not in ENDED:
             progress(job.get("done", 0), job.get("total") or 0)
             await asyncio.sleep(0.1)
             job = (await self._call("GET", f"/v1/matrix/jobs/{quote(job['id'], safe='')}"))["job"]
         if job["state"] != "succeeded":
-            error = _job_error(job)
+            error = job_error(job)
             if error.reason != "ROWS_FAILED" or job["failed"] >= job["done"]:
                 raise error
         progress(job["done"], job["done"])
@@ -161,7 +162,8 @@ def _error_from(response: httpx.Response) -> ServiceError:
     return from_status(code, status.message, status.SerializeToString())
 
 
-def _job_error(job: Json) -> ServiceError:
+def job_error(job: Json) -> ServiceError:
+    """The error that a job ended with."""
     status = json_format.ParseDict(job.get("error") or {}, status_pb2.Status(), ignore_unknown_fields=True)
     if status.code in CODE_FROM_NUMBER and status.code != 0:
         return from_status(CODE_FROM_NUMBER[status.code], status.message, status.SerializeToString())

@@ -22,7 +22,8 @@ Say = Callable[[str], None]
 
 _COUNT_SECONDS = 20.0
 _READING_SECONDS = 15.0
-_LOOK_EVERY, _STEADY, _SETTLING_ROUNDS = 0.1, 8, 600
+_LOOK_EVERY, _STEADY, _SETTLING_ROUNDS = 0.1, 20, 600
+_THOROUGH = {"m": 32, "ef_construction": 200, "ef_search": 1000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,12 @@ class World:
         return f"reality_{purpose}"
 
 
-async def sample_world(client: MatrixClient, sample: Sample, folder: Path, say: Say) -> World:
-    """Ingests and embeds the sample. Raises ServiceError."""
+async def sample_world(client: MatrixClient, sample: Sample, folder: Path, say: Say, *, exact: bool) -> World:
+    """Ingests and embeds the sample. Raises ServiceError.
+
+    A graph comes out a little different every time, by when what was sealed. For an `exact` world so many candidates
+    are looked at that all of them find the same: only so the same seed gives the same report.
+    """
     for name, path in sample.write(folder).items():
         say(f"ingesting {name}")
         await client.ingest(path, name, lambda done, total: None)
@@ -69,6 +74,9 @@ async def sample_world(client: MatrixClient, sample: Sample, folder: Path, say: 
         request = {"corpus": name, "dataset": name, "id_column": "worker_id", "text_columns": ["resume_text"]}
         await client.build_corpus(request, lambda done, total: None)
         await _settled(client, name)
+        if exact:
+            await client.rebuild(name, _THOROUGH)
+            await _settled(client, name)
     asked = sample.queries()
     more = sample.more_queries()
     needs = {query.id: need for query, need in (*asked, *more)}

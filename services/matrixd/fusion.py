@@ -92,6 +92,19 @@ def fuse(dense: Sequence[Candidate], lexical: Sequence[Scored], fusion: Fusion) 
     return Fused(candidates, arms)
 
 
+def first_of_each(
+    candidates: Sequence[Candidate], names: Sequence[str], most: int
+) -> tuple[list[Candidate], dict[str, int]]:
+    """The first `most` of each corpus, in order, and how many those are."""
+    counts = dict.fromkeys(names, 0)
+    kept = []
+    for candidate in candidates:
+        if counts[candidate.corpus] < most:
+            counts[candidate.corpus] += 1
+            kept.append(candidate)
+    return kept, counts
+
+
 def _ranked(lexical: Sequence[Scored]) -> list[Scored]:
     return sorted(lexical, key=lambda one: (-one.score, one.corpus, one.id))
 

@@ -79,7 +79,16 @@ class Prefilter:
         return await self._threads.run(_column, stream)
 
 
-def with_documents(condition: filter_pb2.Filter | None, documents: Sequence[str]) -> filter_pb2.Filter:
+def narrowed(
+    condition: filter_pb2.Filter | None, restriction: Restriction
+) -> tuple[filter_pb2.Filter | None, Sequence[str] | None]:
+    """The filter and the ids that a restriction comes to."""
+    if restriction.documents:
+        return _with_documents(condition, restriction.ids), None
+    return condition, restriction.ids
+
+
+def _with_documents(condition: filter_pb2.Filter | None, documents: Sequence[str]) -> filter_pb2.Filter:
     """A filter for the pieces of some documents, beside a filter that may be given."""
     parts = [_among(documents[start : start + _PER_FILTER]) for start in range(0, len(documents), _PER_FILTER)]
     any_of = filter_pb2.Filter(any=filter_pb2.FilterList(filters=parts))

@@ -20,13 +20,13 @@ from lakehouse.vector.v1 import encoded_pb2, filter_pb2
 from services.matrixd.constraints import Constraints
 from services.matrixd.corpora import Corpora, CorpusInfo
 from services.matrixd.errors import CorpusNotFound, MissingQuery, MixedModels, NotAPlaybook, NoTexts
-from services.matrixd.fusion import Arms, Fused, Fusion, Scored, by_words, fuse
+from services.matrixd.fusion import Arms, Fused, Fusion, Scored, by_words, first_of_each, fuse
 from services.matrixd.gates import Recollection, Terms, Verdict
 from services.matrixd.guard import Guard
 from services.matrixd.judge import JudgeTerms, Rated, make_judge
 from services.matrixd.lexicons import Lexicons
 from services.matrixd.limits import LimitTable
-from services.matrixd.prefilter import Prefilter, Restriction, with_documents
+from services.matrixd.prefilter import Prefilter, Restriction, narrowed
 from services.matrixd.ranking import Advice, Answer, Candidate, Ranking, consult, merge, rank
 from services.matrixd.remembered import recollections
 from services.matrixd.retirement import Retirement
@@ -206,7 +206,7 @@ class Searcher:
             counts = {name: len(found) for name, found in zip(names, results, strict=True)}
             return _Retrieved(merge(results), counts, None, remembered)
         fused = _fused(query, names, results)
-        kept, counts = _first_of_each(fused.candidates, names, query.per_corpus_k)
+        kept, counts = first_of_each(fused.candidates, names, query.per_corpus_k)
         return _Retrieved(kept, counts, fused.arms, remembered)
 
     async def _basis(self, query: Query, names: Sequence[str]) -> tuple[str, CorpusInfo | None]:
@@ -238,7 +238,7 @@ class Searcher:
         if restriction is not None:
             if restriction.empty:
                 return []
-            condition, ids = _narrowed(query.filter, restriction)
+            condition, ids = narrowed(query.filter, restriction)
         hits = await self._corpora.search(
             name, vector, query.depth, filter=condition, exclude_ids=query.exclude_ids, ids=ids
         )
@@ -249,7 +249,7 @@ class Searcher:
         if restriction is not None:
             if restriction.empty:
                 return []
-            condition, ids = _narrowed(query.filter, restriction)
+            condition, ids = narrowed(query.filter, restriction)
         return await self._helpers.lexicons.search(
             name, query.text, query.depth, condition=condition, exclude_ids=query.exclude_ids, ids=ids
         )
@@ -321,7 +321,7 @@ class Searcher:
         for corpus, wanted in ids.items():
             condition, restriction = query.filter, restrictions.get(corpus)
             if restriction is not None:
-                condition, among = _narrowed(query.filter, restriction)
+                condition, among = narrowed(query.filter, restriction)
                 allowed = frozenset(restriction.ids)
                 wanted[:] = [one for one in wanted if among is None or one in allowed] if allowed else []
             works.append(self._corpora.metadata(corpus, wanted, condition))
@@ -386,28 +386,6 @@ def _fused(query: Query, names: Sequence[str], results: Sequence[Sequence[Any]])
     if query.retrieval == LEXICAL:
         return by_words(lexical)
     return fuse(merge(results[: len(names)]), lexical, query.fusion)
-
-
-def _first_of_each(
-    candidates: Sequence[Candidate], names: Sequence[str], most: int
-) -> tuple[list[Candidate], dict[str, int]]:
-    """The first `most` of each corpus, in order, and how many those are."""
-    counts = dict.fromkeys(names, 0)
-    kept = []
-    for candidate in candidates:
-        if counts[candidate.corpus] < most:
-            counts[candidate.corpus] += 1
-            kept.append(candidate)
-    return kept, counts
-
-
-def _narrowed(
-    condition: filter_pb2.Filter | None, restriction: Restriction
-) -> tuple[filter_pb2.Filter | None, Sequence[str] | None]:
-    """The filter and the ids that a restriction comes to."""
-    if restriction.documents:
-        return with_documents(condition, restriction.ids), None
-    return condition, restriction.ids
 
 
 def distinct(names: Iterable[str]) -> list[str]:

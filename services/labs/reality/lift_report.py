@@ -243,7 +243,7 @@ def _journeys(discoveries: Sequence[Round]) -> Plot:
     shown = discoveries[:_SHOWN_JOURNEYS]
     return Journeys(
         name="ranks",
-        title="Where the right answer stood, and where it stands after it was recorded",
+        title="Where the right answer stood before and after it was recorded",
         labels=[one.query.id for one in shown],
         before=[(one.cold.rank or 0) + 1 for one in shown],
         after=[(one.warm.rank if one.warm and one.warm.rank is not None else len(one.ids)) + 1 for one in shown],
@@ -314,4 +314,5 @@ def _retrieval(means: Mapping[str, Interval]) -> Plot:
             )
         ],
         axis="nDCG@10 over the questions",
+        form="{:.3f}",
     )

@@ -177,7 +177,7 @@ def _journeys(axes: Any, plot: Journeys) -> None:
     axes.scatter(plot.before, rows, color=COLOURS[0], s=34, label="before", zorder=2)
     axes.scatter(plot.after, rows, color=COLOURS[1], s=34, label="after", zorder=3)
     axes.set_yticks(rows, plot.labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(plot.labels) - 0.4, -0.6)
     axes.set_xlabel(plot.axis)
     axes.grid(axis="x")
     axes.tick_params(length=0)

@@ -172,7 +172,7 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
 
 
 def test_the_library_is_not_loaded_before_the_first_index_needs_it() -> None:
-    program = "import sys; import services.mesh, services.vectord.backends; sys.exit('lance' in sys.modules)"
+    program = "import sys; import services.mesh, services.vectord.tree.backends; sys.exit('lance' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
