@@ -12,19 +12,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lakehouse.matrix.v1 import corpus_pb2, encoded_pb2, playbook_pb2, search_pb2
 from lakehouse.vector.v1 import vector_pb2
 
-from services.matrixd.constraints import Constraints
-from services.matrixd.draft import Draft
-from services.matrixd.freshness import Stale
-from services.matrixd.fusion import RRF, Arms, Fusion
-from services.matrixd.gates import Verdict
-from services.matrixd.judge import JudgeTerms, Rated, make_judge
-from services.matrixd.plan import BuildRequest
-from services.matrixd.playbook import ACCEPTED, DEFAULT_PLAYBOOK, REJECTED, Entry, decay
-from services.matrixd.ranking import Answer, Hit, Refused
-from services.matrixd.recorder import Recorded, Result
+from services.matrixd.corpora.freshness import Stale
+from services.matrixd.corpora.plan import BuildRequest
+from services.matrixd.playbooks.constraints import Constraints
+from services.matrixd.playbooks.draft import Draft
+from services.matrixd.playbooks.gates import Verdict
+from services.matrixd.playbooks.judge import JudgeTerms, Rated, make_judge
+from services.matrixd.playbooks.playbook import ACCEPTED, DEFAULT_PLAYBOOK, REJECTED, Entry, decay
+from services.matrixd.playbooks.recorder import Recorded, Result
 from services.matrixd.relevance import Chunk, Focus, Scored, Sorted
-from services.matrixd.search import DENSE, Found, Query
-from services.matrixd.tuning import Tuning
+from services.matrixd.retrieval.fusion import RRF, Arms, Fusion
+from services.matrixd.retrieval.ranking import Answer, Hit, Refused
+from services.matrixd.retrieval.search import DENSE, Found, Query
+from services.matrixd.tuning.tuning import Tuning
 from services.runtime.encoded import standing_for
 from services.runtime.errors import InvalidArgument
 

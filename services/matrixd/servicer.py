@@ -19,32 +19,32 @@ from lakehouse.query.v1 import query_pb2_grpc
 from lakehouse.vector.v1 import encoded_pb2, vector_pb2, vector_pb2_grpc
 
 from services.matrixd import messages, tuning_messages
-from services.matrixd.build import Neighbours
-from services.matrixd.builder import Builder
-from services.matrixd.claims import Claims
 from services.matrixd.config import MatrixConfig
-from services.matrixd.corpora import Corpora
-from services.matrixd.datasets import Datasets
+from services.matrixd.corpora.build import Neighbours
+from services.matrixd.corpora.builder import Builder
+from services.matrixd.corpora.claims import Claims
+from services.matrixd.corpora.corpora import Corpora
+from services.matrixd.corpora.datasets import Datasets
+from services.matrixd.corpora.freshness import Freshness
+from services.matrixd.corpora.passes import Passes
+from services.matrixd.corpora.policies import Policies
+from services.matrixd.corpora.records import Records
+from services.matrixd.corpora.refresh import Refresher
+from services.matrixd.corpora.texts import Texts
 from services.matrixd.downgrade import decide, force_from
-from services.matrixd.experiments import Experiments
-from services.matrixd.freshness import Freshness
-from services.matrixd.judge import rate_answers
-from services.matrixd.lexicons import Lexicons
-from services.matrixd.limits import LimitTable
-from services.matrixd.merging import merge_playbooks
-from services.matrixd.passes import Passes
-from services.matrixd.policies import Policies
-from services.matrixd.prefilter import Prefilter
-from services.matrixd.recorder import Locks, Recorder
-from services.matrixd.records import Records
-from services.matrixd.refresh import Refresher
+from services.matrixd.playbooks.judge import rate_answers
+from services.matrixd.playbooks.merging import merge_playbooks
+from services.matrixd.playbooks.recorder import Locks, Recorder
+from services.matrixd.playbooks.retirement import Retirement
+from services.matrixd.playbooks.vocabularies import Vocabularies
 from services.matrixd.relevance import sort_chunks
-from services.matrixd.retirement import Retirement
-from services.matrixd.search import Helpers, Searcher
-from services.matrixd.texts import Texts
-from services.matrixd.tuning import Tunings
-from services.matrixd.usual import Usual
-from services.matrixd.vocabularies import Vocabularies
+from services.matrixd.retrieval.lexicons import Lexicons
+from services.matrixd.retrieval.limits import LimitTable
+from services.matrixd.retrieval.prefilter import Prefilter
+from services.matrixd.retrieval.search import Helpers, Searcher
+from services.matrixd.retrieval.usual import Usual
+from services.matrixd.tuning.experiments import Experiments
+from services.matrixd.tuning.tuning import Tunings
 from services.runtime.durable import make_directory
 from services.runtime.jobs.jobs import Jobs
 from services.runtime.jobs.message import job_message

@@ -8,11 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lakehouse.matrix.v1 import search_pb2, tuning_pb2
 
-from services.matrixd.experiments import Experiment, Labelled, Trial
 from services.matrixd.messages import fusion_from
-from services.matrixd.playbook import DEFAULT_PLAYBOOK
-from services.matrixd.search import DENSE
-from services.matrixd.tuning import Tuning
+from services.matrixd.playbooks.playbook import DEFAULT_PLAYBOOK
+from services.matrixd.retrieval.search import DENSE
+from services.matrixd.tuning.experiments import Experiment, Labelled, Trial
+from services.matrixd.tuning.tuning import Tuning
 
 _HELD_OUT, _SEED = 0.5, 42
 

@@ -9,13 +9,13 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.matrixd.agreement import difference, uncounted, unnamed
-from services.matrixd.constraints import Constraints, extract
-from services.matrixd.gates import Recollection
-from services.matrixd.guard import Guard
-from services.matrixd.moments import moments_in
-from services.matrixd.vocabularies import Reader
-from services.matrixd.vocabulary import Collector, Vocabulary
+from services.matrixd.playbooks.agreement import difference, uncounted, unnamed
+from services.matrixd.playbooks.constraints import Constraints, extract
+from services.matrixd.playbooks.gates import Recollection
+from services.matrixd.playbooks.guard import Guard
+from services.matrixd.playbooks.moments import moments_in
+from services.matrixd.playbooks.vocabularies import Reader
+from services.matrixd.playbooks.vocabulary import Collector, Vocabulary
 
 PEOPLE: tuple[dict[str, Any], ...] = tuple(
     {"role": role, "city": city, "state": state, "certificates": certificates, "shift": "Day", "note": "x " * 60}

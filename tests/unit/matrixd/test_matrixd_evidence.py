@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from services.matrixd.errors import NothingToRollBack
-from services.matrixd.evidence import held_out, ndcg, paired
-from services.matrixd.fusion import Fusion
-from services.matrixd.tuning import Promoted, Tuning, Tunings
+from services.matrixd.retrieval.fusion import Fusion
+from services.matrixd.tuning.evidence import held_out, ndcg, paired
+from services.matrixd.tuning.tuning import Promoted, Tuning, Tunings
 
 
 def test_ndcg_is_known() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.matrixd.fusion import DBSF, HALFWAY, RRF, Fusion, Scored, by_words, fuse
-from services.matrixd.ranking import Candidate
+from services.matrixd.retrieval.fusion import DBSF, HALFWAY, RRF, Fusion, Scored, by_words, fuse
+from services.matrixd.retrieval.ranking import Candidate
 
 
 def dense(*distances: tuple[str, float]) -> list[Candidate]:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from services.matrixd.build import Counts
-from services.matrixd.corpora import CorpusInfo
-from services.matrixd.delta import GROUP_PIECES, compare, grouped
-from services.matrixd.ledger import Ledger
-from services.matrixd.passes import summary
-from services.matrixd.plan import BuildRequest, make_plan
-from services.matrixd.recipe import first_recipe, recipe_of
-from services.matrixd.records import Record, Records
-from services.matrixd.rows import Piece
+from services.matrixd.corpora.build import Counts
+from services.matrixd.corpora.corpora import CorpusInfo
+from services.matrixd.corpora.delta import GROUP_PIECES, compare, grouped
+from services.matrixd.corpora.ledger import Ledger
+from services.matrixd.corpora.passes import summary
+from services.matrixd.corpora.plan import BuildRequest, make_plan
+from services.matrixd.corpora.recipe import first_recipe, recipe_of
+from services.matrixd.corpora.records import Record, Records
+from services.matrixd.corpora.rows import Piece
 
 pytestmark = pytest.mark.requirement("M11")
 

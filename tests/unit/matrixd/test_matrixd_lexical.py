@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.matrixd.lexical import LexicalIndex
+from services.matrixd.retrieval.lexical import LexicalIndex
 
 TEXTS = {"a": "certified forklift operators", "b": "night nurse, OSHA-30", "c": "forklift and crane, forklift"}
 

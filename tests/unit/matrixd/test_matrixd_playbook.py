@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from services.matrixd.config import MatrixConfig
-from services.matrixd.draft import Draft, check_draft
-from services.matrixd.gates import Limits
-from services.matrixd.limits import LimitTable
-from services.matrixd.playbook import Entry, from_metadata, playbook_id, to_metadata
-from services.matrixd.search import distinct
+from services.matrixd.playbooks.draft import Draft, check_draft
+from services.matrixd.playbooks.gates import Limits
+from services.matrixd.playbooks.playbook import Entry, from_metadata, playbook_id, to_metadata
+from services.matrixd.retrieval.limits import LimitTable
+from services.matrixd.retrieval.search import distinct
 from services.runtime.errors import InvalidArgument
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123000, tzinfo=UTC)

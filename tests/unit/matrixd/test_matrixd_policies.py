@@ -12,9 +12,9 @@ import pytest
 
 from lakehouse.catalog.v1 import catalog_pb2
 
-from services.matrixd.datasets import Datasets
+from services.matrixd.corpora.datasets import Datasets
+from services.matrixd.corpora.policies import Policies
 from services.matrixd.errors import BuildRunning, CannotRefresh, RowsFailed
-from services.matrixd.policies import Policies
 from services.runtime.errors import ServiceError, Unavailable
 from services.runtime.jobs.job import Job
 from services.runtime.jobs.jobs import Jobs, Progress

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.matrixd.gates import Limits, Recollection, Terms
-from services.matrixd.ranking import Advice, Candidate, Hit, Ranking, boost_factor, consult, merge, rank
+from services.matrixd.playbooks.gates import Limits, Recollection, Terms
+from services.matrixd.retrieval.ranking import Advice, Candidate, Hit, Ranking, boost_factor, consult, merge, rank
 
 LIMITS = Limits(boost=0.5, inject=0.2)
 

@@ -15,16 +15,16 @@ from lakehouse.embed.v1 import embed_pb2
 from lakehouse.query.v1 import query_pb2
 from lakehouse.vector.v1 import vector_pb2
 
-from services.matrixd.build import Build, Neighbours, Target
-from services.matrixd.corpora import Corpora, search_error
-from services.matrixd.datasets import Datasets
+from services.matrixd.corpora.build import Build, Neighbours, Target
+from services.matrixd.corpora.corpora import Corpora, search_error
+from services.matrixd.corpora.datasets import Datasets
+from services.matrixd.corpora.ledger import Ledger
+from services.matrixd.corpora.passes import summary
+from services.matrixd.corpora.plan import BuildRequest, make_plan
+from services.matrixd.corpora.rows import Piece
+from services.matrixd.corpora.texts import Texts
 from services.matrixd.errors import CorpusFailed, CorpusNotFound
-from services.matrixd.ledger import Ledger
-from services.matrixd.passes import summary
-from services.matrixd.plan import BuildRequest, make_plan
-from services.matrixd.rows import Piece
-from services.matrixd.texts import Texts
-from services.matrixd.together import together
+from services.matrixd.retrieval.together import together
 from services.runtime.errors import (
     DeadlineExceeded,
     InvalidArgument,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.matrixd.roles import same_role
+from services.matrixd.playbooks.roles import same_role
 
 
 @pytest.mark.parametrize(

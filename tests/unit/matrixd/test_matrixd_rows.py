@@ -17,17 +17,17 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.matrixd.build import add_request
-from services.matrixd.chunks import Chunking, split
-from services.matrixd.delta import GROUP_BYTES, grouped
+from services.matrixd.corpora.build import add_request
+from services.matrixd.corpora.chunks import Chunking, split
+from services.matrixd.corpora.delta import GROUP_BYTES, grouped
+from services.matrixd.corpora.plan import BuildRequest, Plan, make_plan
+from services.matrixd.corpora.rows import Piece, RowMapper
+from services.matrixd.corpora.spool import Spool
+from services.matrixd.corpora.sql import select_columns
+from services.matrixd.corpora.template import parse_template
+from services.matrixd.corpora.texts import Vectors
+from services.matrixd.corpora.values import as_metadata, as_text
 from services.matrixd.errors import RowsCutShort
-from services.matrixd.plan import BuildRequest, Plan, make_plan
-from services.matrixd.rows import Piece, RowMapper
-from services.matrixd.spool import Spool
-from services.matrixd.sql import select_columns
-from services.matrixd.template import parse_template
-from services.matrixd.texts import Vectors
-from services.matrixd.values import as_metadata, as_text
 from services.runtime.errors import InvalidArgument
 
 COLUMNS = ("id", "name", "bio", "city")

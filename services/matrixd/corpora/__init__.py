@@ -1,0 +1,1 @@
+"""Datasets embedded as corpora, and kept fresh."""

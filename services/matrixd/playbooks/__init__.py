@@ -1,0 +1,1 @@
+"""What was right before, and whether it may count now."""

@@ -1,0 +1,1 @@
+"""Changes of ranking, tried in shadow and promoted with evidence."""
