@@ -26,7 +26,7 @@ driver route delivery city harbour assembly line machine safety training experie
 lead inventory stock picking packing quality control inspection maintenance hydraulic solar roof painter
 """
 WORDS = TEXT.split()
-_LATENT = 48
+_LATENT = 24
 _BATCH = 1_000
 
 

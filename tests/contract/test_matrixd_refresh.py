@@ -98,7 +98,8 @@ async def test_new_metadata_needs_no_embedding(factory: Factory) -> None:
     assert await asked(factory, factory.refresh()) == ({"rows": 3, "updated": 1, "unchanged": 2}, 0)
     after = (await factory.vector.GetItems(request)).items[0]
     assert MessageToDict(after.metadata) == {"id": 2, "name": "Ben", "city": "Akron", "years": 5}
-    assert list(after.vector) == pytest.approx(list(before.vector), abs=1e-6)
+    # Corpora keep float16: what comes back in is rounded once more.
+    assert list(after.vector) == pytest.approx(list(before.vector), abs=1e-3)
 
 
 @pytest.mark.settings(embed={"cache_size": 0})
