@@ -174,13 +174,17 @@ def _measured(
     metric: Metric,
     least: int,
 ) -> int:
-    """What the graph needs for rows that are not linked yet, and for some of `linked`, which they need not be like."""
+    """What the graph needs for rows that are not linked yet, and for some of `linked`, which they need not be like.
+
+    Each kind must be found well by itself: rows that were moved a little are found more easily than new ones,
+    and would hide how those are.
+    """
     fresh = [source.segment.vectors(source.rows) for source in last]
-    probes = sum(len(vectors) for vectors in fresh)
-    rows = sum(len(source.rows) for source in linked)
-    wanted = PROBES if probes < FEWEST_PROBES else round(PROBES * rows / (rows + PROBES))
-    if rows:
+    unseen = sum(len(vectors) for vectors in fresh)
+    kinds = [np.concatenate(fresh)] if unseen >= FEWEST_PROBES else []
+    if linked and any(len(source.rows) for source in linked):
         # Linked rows find themselves; moved a little they are like others.
         random = np.random.default_rng(index.ntotal)
-        fresh.append(moved(random.permutation(_sample(linked))[:wanted], metric, random))
-    return needed_candidates(index, exact, np.concatenate(fresh), metric, least)
+        kinds.append(moved(random.permutation(_sample(linked))[:PROBES], metric, random))
+    needed = [needed_candidates(index, exact, probes, metric, least) for probes in kinds]
+    return 0 if 0 in needed else max(needed, default=0)
