@@ -244,7 +244,9 @@ class VectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteIndex(self, request, context):
-        """Deletes an index and all that belongs to it. Not idempotent. NOT_FOUND (INDEX_NOT_FOUND).
+        """Deletes an index and all that belongs to it. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_ALIAS) naming the alias.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

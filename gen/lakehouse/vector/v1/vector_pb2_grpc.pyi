@@ -29,7 +29,10 @@ class VectorServiceStub:
     GetIndex: _aio.UnaryUnaryMultiCallable[_vector_pb2.GetIndexRequest, _vector_pb2.GetIndexResponse]
     """Returns what is known of an index. No side effects. NOT_FOUND (INDEX_NOT_FOUND)."""
     DeleteIndex: _aio.UnaryUnaryMultiCallable[_vector_pb2.DeleteIndexRequest, _vector_pb2.DeleteIndexResponse]
-    """Deletes an index and all that belongs to it. Not idempotent. NOT_FOUND (INDEX_NOT_FOUND)."""
+    """Deletes an index and all that belongs to it. Not idempotent.
+
+    NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_ALIAS) naming the alias.
+    """
     AddItems: _aio.UnaryUnaryMultiCallable[_vector_pb2.AddItemsRequest, _vector_pb2.AddItemsResponse]
     """Adds items, or replaces those with the same id: all of them or none. Idempotent.
 
@@ -200,7 +203,10 @@ class VectorServiceServicer:
         request: _vector_pb2.DeleteIndexRequest,
         context: _aio.ServicerContext[_vector_pb2.DeleteIndexRequest, _abc.Awaitable[_vector_pb2.DeleteIndexResponse]],
     ) -> _abc.Awaitable[_vector_pb2.DeleteIndexResponse]:
-        """Deletes an index and all that belongs to it. Not idempotent. NOT_FOUND (INDEX_NOT_FOUND)."""
+        """Deletes an index and all that belongs to it. Not idempotent.
+
+        NOT_FOUND (INDEX_NOT_FOUND); FAILED_PRECONDITION (INDEX_HAS_ALIAS) naming the alias.
+        """
 
     def AddItems(
         self,
